@@ -1,0 +1,175 @@
+"""Side by side with gensim: speed and quality of the same runs, alternating A B A B.
+
+    python -m compat.bench --corpus corpus.txt --modes sg-ns,cbow-ns,sg-hs,cbow-hs --seeds 3 --csv rows.csv
+
+Both sides get the same token lists and the same settings. Speed is raw words/s of `train()` alone (words read, before
+subsampling), wall and CPU seconds; quality is Spearman's rho on WordSim-353 and SimLex-999 and the accuracy on
+Google's analogies, from the evaluation files that gensim carries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import logging
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gensim
+from gensim.models.word2vec import LineSentence
+from gensim.test.utils import datapath
+
+from torchw2v import TorchWord2Vec
+
+MODES = {
+    "sg-ns": {"sg": 1, "hs": 0, "negative": 5},
+    "cbow-ns": {"sg": 0, "hs": 0, "negative": 5},
+    "sg-hs": {"sg": 1, "hs": 1, "negative": 0},
+    "cbow-hs": {"sg": 0, "hs": 1, "negative": 0},
+}
+QUALITIES = ("wordsim353", "simlex999", "analogies")
+
+
+def quality(wv: Any) -> dict[str, float]:
+    """Spearman's rho (WordSim-353, SimLex-999) and share of analogies solved."""
+    scores = {
+        "wordsim353": wv.evaluate_word_pairs(datapath("wordsim353.tsv"))[1].statistic,
+        "simlex999": wv.evaluate_word_pairs(datapath("simlex999.txt"))[1].statistic,
+        "analogies": wv.evaluate_word_analogies(datapath("questions-words.txt"))[0],
+    }
+    return {name: float(value) for name, value in scores.items()}
+
+
+def run_once(side: str, sentences: list[list[str]], settings: dict[str, Any]) -> dict[str, Any]:
+    """Train one model and report its speed and quality."""
+    make = gensim.models.Word2Vec if side == "gensim" else TorchWord2Vec
+    started = time.perf_counter()
+    model = make(**settings)
+    model.build_vocab(sentences)
+    scanned = time.perf_counter()
+    cpu = time.process_time()
+    effective, raw = model.train(sentences, total_examples=model.corpus_count, epochs=model.epochs)
+    seconds, cpu_seconds = time.perf_counter() - scanned, time.process_time() - cpu
+    return {
+        "vocab_seconds": scanned - started,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "raw_words_per_s": raw / seconds,
+        "effective_words_per_s": effective / seconds,
+        "vocabulary": len(model.wv),
+        **quality(model.wv),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Hardware, versions and commit, for every row."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = f"{len(names)} x {names[0]}" if names else cpu
+    return {
+        "cpu": cpu,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "gensim": version("gensim"),
+        "numpy": version("numpy"),
+        "commit": commit.stdout.strip() or "unknown",
+    }
+
+
+def read_corpus(path: Path, words: int | None) -> list[list[str]]:
+    """Whole sentences of a text file, up to a number of words."""
+    sentences, total = [], 0
+    for sentence in LineSentence(str(path)):
+        sentences.append([sys.intern(word) for word in sentence])
+        total += len(sentence)
+        if words and total >= words:
+            break
+    return sentences
+
+
+def table(rows: Iterable[dict[str, Any]], modes: list[str]) -> str:
+    """The medians and means that people compare, one line for each mode and side."""
+    rows = list(rows)
+    lines = ["| mode | side | raw words/s | ratio | CPU s | WordSim-353 | SimLex-999 | analogies |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for mode in modes:
+        mine = {s: [r for r in rows if r["mode"] == mode and r["side"] == s] for s in ("gensim", "torchw2v")}
+        speed = {s: [r["raw_words_per_s"] for r in rs] for s, rs in mine.items()}
+        for side, runs in mine.items():
+            if not runs:
+                continue
+            ratio = ""
+            if side == "torchw2v" and speed["gensim"]:
+                pairs = zip(speed["torchw2v"], speed["gensim"], strict=False)
+                ratio = f"{statistics.median(a / b for a, b in pairs):.2f}"
+            cells = []
+            for name in QUALITIES:
+                values = [r[name] for r in runs]
+                spread = statistics.stdev(values) if len(values) > 1 else 0.0
+                cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}")
+            cpu = statistics.median(r["cpu_seconds"] for r in runs)
+            median = statistics.median(speed[side])
+            lines.append(f"| {mode} | {side} | {median:,.0f} | {ratio} | {cpu:.1f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the comparison and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m compat.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", type=Path, default=Path(datapath("lee_background.cor")), help="text, a sentence a line")
+    parser.add_argument("--words", type=int, help="use only the first so many words")
+    parser.add_argument("--modes", default="sg-ns", help=f"comma-separated, of {', '.join(MODES)}")
+    parser.add_argument("--sides", default="gensim,torchw2v", help="comma-separated")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each side and mode, with seeds 1..n")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--vector-size", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--deterministic", action="store_true", help="torchw2v with deterministic=True")
+    parser.add_argument("--csv", type=Path, help="append the rows to this file")
+    args = parser.parse_args()
+    logging.getLogger("gensim.models.keyedvectors").setLevel(logging.ERROR)
+
+    sentences = read_corpus(args.corpus, args.words)
+    total = sum(map(len, sentences))
+    print(f"{args.corpus.name}: {total:,} words, {len(sentences):,} sentences")
+    if total < 1_000_000:
+        print("warning: too small a corpus for a verdict on speed or quality; give --corpus FILE")
+    modes, rows, facts = args.modes.split(","), [], environment()
+    print(facts)
+    for mode, seed in itertools.product(modes, range(1, args.seeds + 1)):
+        for side in args.sides.split(","):
+            settings = {
+                **MODES[mode], "vector_size": args.vector_size, "epochs": args.epochs, "workers": args.workers,
+                "seed": seed,
+            }  # fmt: skip
+            if side == "torchw2v":
+                settings |= {"device": "cpu", "deterministic": args.deterministic}
+            row = {"mode": mode, "side": side, "seed": seed, "corpus": args.corpus.name, "words": total,
+                   "vector_size": args.vector_size, "epochs": args.epochs, "workers": args.workers,
+                   "deterministic": args.deterministic and side == "torchw2v",
+                   **run_once(side, sentences, settings), **facts}  # fmt: skip
+            rows.append(row)
+            print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k not in facts}, flush=True)
+    print(table(rows, modes))
+    if args.csv:
+        new = not args.csv.exists()
+        with args.csv.open("a", newline="") as out:
+            writer = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

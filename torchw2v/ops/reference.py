@@ -1,0 +1,275 @@
+"""The definition: word2vec in plain sequential numpy, slow and short. Every other engine is tested against it.
+
+All four modes share one arithmetic: a hidden row (one context row, or the mean or sum of a bag of them) meets
+output rows (the center and negatives, or Huffman nodes), each with a label, and both sides move along the
+gradient of the log-likelihood of a logistic regression (Mikolov et al. 2013b, arXiv:1310.4546, eqs. 3 and 4).
+
+`ReferenceEngine` draws, tiles and caps as every engine does. `Arithmetic` can also follow gensim 4.4's compiled
+routines quirk by quirk, which is how the parity tests tie this file to gensim itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from torchw2v.constants import MAX_BLOCK_ROWS, MAX_STALE_PULL
+from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
+from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, draws_numpy, scaled
+
+GENSIM_MAX_SCORE = 6  # MAX_EXP in word2vec_inner.pyx
+_GENSIM_TABLE = 1000  # EXP_TABLE_SIZE
+_GENSIM_SCALE = _GENSIM_TABLE // GENSIM_MAX_SCORE // 2  # 83: C integer division; the true scale is 83.33
+
+
+def sigmoid(scores: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-score)), without overflow."""
+    return np.exp(-np.logaddexp(0, -scores)).astype(scores.dtype)
+
+
+def gensim_sigmoid(scores: np.ndarray) -> np.ndarray:
+    """gensim's lookup table of 1,000 float32 entries, index scale 83 included: up to 0.0092 off. |score| < 6."""
+    grid = np.exp((np.arange(_GENSIM_TABLE, dtype=np.float32) / np.float32(_GENSIM_TABLE) * 2 - 1) * GENSIM_MAX_SCORE)
+    table = (grid / (grid + 1)).astype(np.float32)
+    index = ((scores.astype(np.float32) + GENSIM_MAX_SCORE) * np.float32(_GENSIM_SCALE)).astype(np.int64)
+    return table[index]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How one logistic update is computed.
+
+    Attributes
+    ----------
+    link : callable
+        Score to probability.
+    skip_saturated : bool
+        gensim: an output whose |score| >= 6 is left alone.
+    one_row_at_a_time : bool
+        gensim: each output row is read after the one before it has moved (a repeated negative meets itself).
+    """
+
+    link: Callable[[np.ndarray], np.ndarray] = sigmoid
+    skip_saturated: bool = False
+    one_row_at_a_time: bool = False
+
+    def pull(self, hidden: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """label - sigmoid(score) of each output row: [K] from hidden [D], rows [K, D], labels [K]."""
+        scores = rows @ hidden
+        trained = np.abs(scores) < GENSIM_MAX_SCORE if self.skip_saturated else np.ones(len(scores), dtype=bool)
+        pull = np.zeros_like(scores)
+        pull[trained] = labels[trained] - self.link(scores[trained])
+        return pull
+
+
+GENSIM_ARITHMETIC = Arithmetic(link=gensim_sigmoid, skip_saturated=True, one_row_at_a_time=True)
+
+
+@dataclass
+class Example:
+    """One hidden row and what it is trained against.
+
+    Attributes
+    ----------
+    bag : list of int
+        Input rows that make the hidden row: one in skip-gram, all contexts in CBOW.
+    rows : list of (matrix name, row)
+        Output rows, "outputs" (words) or "nodes" (Huffman).
+    labels : list of float
+    multiplicity : list of float
+        How many drawn examples the row stands for: 1, or K / N for a shared negative.
+    """
+
+    bag: list[int]
+    rows: list[tuple[str, int]] = field(default_factory=list)
+    labels: list[float] = field(default_factory=list)
+    multiplicity: list[float] = field(default_factory=list)
+
+    def add(self, matrix: str, row: int, label: float, multiplicity: float = 1.0) -> None:
+        """Train the hidden row against one more output row."""
+        self.rows.append((matrix, row))
+        self.labels.append(label)
+        self.multiplicity.append(multiplicity)
+
+
+@dataclass
+class Reading:
+    """The matrices as numpy arrays, by name; a snapshot or the live ones."""
+
+    inputs: np.ndarray
+    outputs: np.ndarray | None
+    nodes: np.ndarray | None
+
+    @classmethod
+    def live(cls, weights: Weights) -> Reading:
+        """Views that share memory with the weights."""
+        return cls(*(None if m is None else m.numpy() for m in (weights.inputs, weights.outputs, weights.nodes)))  # type: ignore[arg-type]
+
+    def snapshot(self) -> Reading:
+        """A copy that later updates do not change."""
+        return Reading(*(None if m is None else m.copy() for m in (self.inputs, self.outputs, self.nodes)))  # type: ignore[arg-type]
+
+
+def train_example(
+    read: Reading,
+    write: Reading,
+    example: Example,
+    alpha: float,
+    *,
+    cbow_mean: bool = True,
+    skip_gram: bool = True,
+    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 (frozen)
+    lock: np.ndarray | None = None,
+    caps: Callable[[str, int], float] = lambda matrix, row: 1.0,
+) -> float:
+    """Read one example's rows from `read`, add its update to `write`, return its loss.
+
+    With read is write, this is gensim's sequential step.
+    """
+    bag = example.bag
+    hidden = read.inputs[bag].sum(0)  # [D]
+    if not skip_gram and cbow_mean:
+        hidden = hidden * hidden.dtype.type(1 / len(bag))
+    labels = np.asarray(example.labels, dtype=hidden.dtype)
+    multiplicity = np.asarray(example.multiplicity, dtype=hidden.dtype)
+    matrices = [getattr(read, matrix) for matrix, _ in example.rows]
+    targets = [getattr(write, matrix) for matrix, _ in example.rows]
+    error, loss = np.zeros_like(hidden), 0.0
+    groups = [[k] for k in range(len(labels))] if arithmetic.one_row_at_a_time else [list(range(len(labels)))]
+    for group in groups:
+        rows = np.array([matrices[k][example.rows[k][1]] for k in group])  # [K, D]
+        if not len(rows):
+            continue
+        signs = 2 * labels[group] - 1
+        loss += float((np.logaddexp(0, -signs * (rows @ hidden)) * multiplicity[group]).sum())
+        pull = arithmetic.pull(hidden, rows, labels[group]) * multiplicity[group] * hidden.dtype.type(alpha)  # [K]
+        error += pull @ rows
+        for k, force in zip(group, pull, strict=True):
+            matrix, row = example.rows[k]
+            targets[k][row] += force * hidden * hidden.dtype.type(caps(matrix, row))
+    if not skip_gram and not cbow_mean:
+        # gensim divides the error only here: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
+        error = error * hidden.dtype.type(1 / len(bag))
+    for row in bag:
+        factor = caps("inputs", row) * (1.0 if lock is None else float(lock[row]))
+        write.inputs[row] += error * hidden.dtype.type(factor)
+    return loss
+
+
+class ReferenceEngine:
+    """Trains chunks pair by pair, with the draws, tiles, shared negatives and row caps that all engines share.
+
+    Parameters
+    ----------
+    job : Job
+    """
+
+    name = "reference"
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
+        """Change the weights in place. Inside a step all reads are from the weights at its start."""
+        live = Reading.live(weights)
+        lock = None if weights.input_lock is None else weights.input_lock.numpy()
+        tally = Tally()
+        for snapshot_examples in self._steps(chunk, step, tally):
+            read = live.snapshot()
+            for example in snapshot_examples:
+                tally.pairs += 1
+                loss = train_example(
+                    read, live, example, step.alpha,
+                    cbow_mean=self.job.objective.cbow_mean, skip_gram=self.job.objective.skip_gram,
+                    lock=lock, caps=lambda matrix, row: self._cap(matrix, row, step.alpha),
+                )  # fmt: skip
+                tally.loss += loss if step.compute_loss else 0.0
+        return tally
+
+    def _cap(self, matrix: str, row: int, alpha: float) -> float:
+        pairs = getattr(self.job.plan, {"inputs": "input_pairs", "outputs": "output_pairs", "nodes": "node_pairs"}[matrix])
+        return min(1.0, MAX_STALE_PULL / (alpha * float(pairs[row])))
+
+    def _effective(self, chunk: Chunk, step: Step) -> list[tuple[int, int, int, bool]]:
+        """Kept tokens as (word, sentence, corpus position, owned by the chunk), whole sentences at the chunk's ends."""
+        offsets = chunk.sentence_offsets
+        tokens = []
+        for sentence in range(len(offsets) - 1):
+            begin, end = int(offsets[sentence]), int(offsets[sentence + 1])
+            if end <= chunk.start or begin >= chunk.stop:
+                continue
+            for index in range(begin, end):
+                word, position = int(chunk.token_ids[index]), chunk.first_position + index
+                draw = int(draws_numpy(step.draw_key, np.array([position]), LANE_KEEP)[0])
+                if draw <= int(self.job.tables.keep_thresholds[word]):
+                    tokens.append((word, sentence, position, chunk.start <= index < chunk.stop))
+        return tokens
+
+    def _reach(self, position: int, step: Step) -> int:
+        window = self.job.objective.window
+        if not self.job.objective.shrink_windows:
+            return window
+        return 1 + int(scaled(draws_numpy(step.draw_key, np.array([position]), LANE_WINDOW), window)[0])
+
+    def _steps(self, chunk: Chunk, step: Step, tally: Tally) -> Iterator[list[Example]]:
+        """The examples of each step: step_tiles tiles, and in skip-gram one block of their slots."""
+        plan, objective = self.job.plan, self.job.objective
+        tokens = self._effective(chunk, step)
+        owned = [i for i, token in enumerate(tokens) if token[3]]
+        tally.effective_words += len(owned)
+        sentences = [token[1] for token in tokens]
+        longest = max((sentences.count(s) for s in set(sentences)), default=0)
+        reach = min(objective.window, longest - 1)
+        if not owned or reach < 1:
+            return
+        tiles = [owned[k : k + plan.tile] for k in range(0, len(owned), plan.tile)]
+        slots = plan.tile + 2 * reach
+        size = MAX_BLOCK_ROWS if objective.skip_gram else slots
+        for first in range(0, len(tiles), plan.step_tiles):
+            for number, start in enumerate(range(0, slots, size)):
+                examples: list[Example] = []
+                for tile in tiles[first : first + plan.step_tiles]:
+                    inside = range(tile[0] - reach + start, tile[0] - reach + min(start + size, slots))
+                    examples += self._tile_examples(tokens, tile, inside, number, step)
+                yield examples
+
+    def _tile_examples(
+        self, tokens: list[tuple[int, int, int, bool]], tile: list[int], inside: range, block: int, step: Step
+    ) -> Iterator[Example]:
+        """The examples of a tile's centers whose contexts lie inside a range of token indices."""
+        negatives = self._negatives(tokens[tile[0]][2], block, step) if self.job.objective.negative else []
+        for i in tile:
+            word, sentence, position, _ = tokens[i]
+            reach = self._reach(position, step)
+            contexts = [
+                tokens[j][0]
+                for j in range(max(0, i - reach), min(len(tokens), i + reach + 1))
+                if j != i and j in inside and tokens[j][1] == sentence
+            ]
+            bags = [[context] for context in contexts] if self.job.objective.skip_gram else [contexts] * bool(contexts)
+            for bag in bags:
+                example = Example(bag)
+                self._add_outputs(example, word, negatives)
+                yield example
+
+    def _add_outputs(self, example: Example, word: int, negatives: list[int]) -> None:
+        if self.job.objective.negative:
+            example.add("outputs", word, 1.0)
+            for negative in negatives:
+                if negative != word:
+                    example.add("outputs", negative, 0.0, self.job.objective.negative / len(negatives))
+        if self.job.objective.hierarchical:
+            paths = self.job.tables.paths
+            assert paths is not None
+            for k in range(int(paths.offsets[word]), int(paths.offsets[word + 1])):
+                example.add("nodes", int(paths.points[k]), float(paths.labels[k]))
+
+    def _negatives(self, position: int, block: int, step: Step) -> list[int]:
+        cumulative, shared = self.job.tables.cumulative, self.job.plan.shared_negatives
+        assert cumulative is not None
+        lanes = LANE_NEGATIVES + block * shared + np.arange(shared)
+        draws = draws_numpy(step.draw_key, np.full(shared, position), lanes)
+        return np.searchsorted(cumulative, scaled(draws, int(cumulative[-1]))).tolist()
+

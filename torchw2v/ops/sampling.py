@@ -1,0 +1,173 @@
+"""From a chunk of token ids to tiles: subsample, windows, negatives. The only file that says center and context.
+
+    raw tokens   a b b c a | d b ...        one draw each: keep?
+    effective    a   b c a | d b ...        one draw each: reach of the window
+    tiles        [a b c a d b ... ]         T consecutive centers + `window` tokens of halo on each side
+
+Everything is a pure function of the chunk and the draw key; reference.py says the same in plain loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from torchw2v.constants import MAX_BLOCK_ROWS, UINT32_SPAN
+from torchw2v.ops.contract import Chunk, Job
+from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, DrawKey, draws_torch
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The effective tokens of a chunk, cut into tiles. n centers, t = ceil(n / T) tiles, W the longest real reach.
+
+    Attributes
+    ----------
+    words : int64 tensor [m]
+        Effective tokens with padding: center i of the chunk stands at words[i + lead].
+    first, last : int32 tensor [t, T]
+        First and last context of each center, counted from the tile's first halo slot; empty where last < first.
+    centers : int64 tensor [t, T]
+        Words of the centers; padding repeats word 0 with an empty window.
+    positions : int64 tensor [t]
+        Corpus position of each tile's first center; part of the key of its negatives.
+    reach : int
+        W: slots of halo on each side of a tile.
+    lead : int
+        Padding and halo before the first center.
+    count : int
+        n, the effective words.
+    """
+
+    words: torch.Tensor
+    first: torch.Tensor
+    last: torch.Tensor
+    centers: torch.Tensor
+    positions: torch.Tensor
+    reach: int
+    lead: int
+    count: int
+
+    def slots(self, tile: int) -> torch.Tensor:
+        """Words at the T + 2W slots of every tile: an overlapping view [t, T + 2W]."""
+        return self.words[self.lead - self.reach :].unfold(0, tile + 2 * self.reach, tile)[: len(self.centers)]
+
+
+class Sampler:
+    """Draws for one job on one device.
+
+    Parameters
+    ----------
+    job : Job
+    device : torch.device
+    """
+
+    def __init__(self, job: Job, device: torch.device) -> None:
+        self.job = job
+        self.device = device
+        thresholds = job.tables.keep_thresholds
+        self._keep = torch.from_numpy(thresholds.astype(np.int64)).to(device)
+        self._keeps_all = bool((thresholds == UINT32_SPAN - 1).all())
+        if job.tables.cumulative is not None:
+            self._cumulative = torch.from_numpy(job.tables.cumulative.astype(np.int64)).to(device)
+            self._noise_span = int(job.tables.cumulative[-1])
+
+    def _kept(self, chunk: Chunk, start: int, stop: int, key: DrawKey) -> torch.Tensor:
+        """Which tokens of [start, stop) survive subsampling: bool tensor [stop - start]."""
+        ids = torch.from_numpy(chunk.token_ids[start:stop]).to(self.device)
+        if self._keeps_all:
+            return torch.ones(len(ids), dtype=torch.bool, device=self.device)
+        positions = torch.arange(start, stop, device=self.device) + chunk.first_position
+        return draws_torch(key, positions, LANE_KEEP) <= self._keep[ids]
+
+    def _with_halo(self, chunk: Chunk, key: DrawKey) -> tuple[int, int]:
+        """Widen [start, stop) until `window` kept tokens or a sentence end lie on each side.
+
+        A chunk cuts a sentence only where the sentence alone is longer than a chunk.
+        """
+        offsets, window = chunk.sentence_offsets, self.job.objective.window
+        floor = int(offsets[np.searchsorted(offsets, chunk.start, side="right") - 1])
+        ceiling = int(offsets[np.searchsorted(offsets, chunk.stop, side="left")])
+        low, high, width = chunk.start, chunk.stop, window
+        while low > floor and int(self._kept(chunk, low, chunk.start, key).sum()) < window:
+            low, width = max(floor, chunk.start - width), width * 2
+        width = window
+        while high < ceiling and int(self._kept(chunk, chunk.stop, high, key).sum()) < window:
+            high, width = min(ceiling, chunk.stop + width), width * 2
+        return low, high
+
+    def tiles(self, chunk: Chunk, key: DrawKey) -> Tiles | None:
+        """Subsample a chunk, draw its windows and cut it into tiles. None when no center has a context."""
+        tile, window = self.job.plan.tile, self.job.objective.window
+        low, high = self._with_halo(chunk, key)
+        offsets = chunk.sentence_offsets
+        cut = slice(int(np.searchsorted(offsets, low, side="right")), int(np.searchsorted(offsets, high, side="left")))
+        edges = torch.from_numpy(np.concatenate([[low], offsets[cut], [high]]) - low).to(self.device)  # sentence edges
+
+        kept = self._kept(chunk, low, high, key)
+        where = kept.nonzero().squeeze(1)  # [m]
+        words = torch.from_numpy(chunk.token_ids[low:high]).to(self.device)[where].to(torch.int64)
+        edges = torch.searchsorted(where, edges)  # now in effective tokens
+        halo = int(torch.searchsorted(where, chunk.start - low))
+        count = int(torch.searchsorted(where, chunk.stop - low)) - halo
+        lengths = edges.diff()
+        reach = min(window, int(lengths.max()) - 1) if len(lengths) else 0
+        if count == 0 or reach < 1:
+            return None if count == 0 else self._without_pairs(count)
+
+        owned = slice(halo, halo + count)
+        index = torch.arange(len(where), device=self.device)[owned]
+        sentence_first = edges[:-1].repeat_interleave(lengths)[owned]
+        sentence_last = (edges[1:] - 1).repeat_interleave(lengths)[owned]
+        positions = where[owned] + (chunk.first_position + low)
+        if self.job.objective.shrink_windows:
+            own_reach = (draws_torch(key, positions, LANE_WINDOW) * window >> 32) + 1  # uniform in 1..window
+        else:
+            own_reach = torch.full_like(index, window)
+        # Count contexts from the first halo slot of the center's tile.
+        origin = index - (index - halo) % tile - reach
+        first = torch.maximum(index - own_reach, sentence_first) - origin
+        last = torch.minimum(index + own_reach, sentence_last) - origin
+
+        tiles = -(-count // tile)
+        tail = tiles * tile - count
+        pad = torch.nn.functional.pad
+        lead = reach + halo
+        padded = pad(words, (reach, reach + tail + tile))
+        return Tiles(
+            words=padded,
+            first=pad(first, (0, tail), value=1).to(torch.int32).view(tiles, tile),
+            last=pad(last, (0, tail), value=0).to(torch.int32).view(tiles, tile),
+            centers=padded[lead : lead + tiles * tile].view(tiles, tile),
+            positions=positions[::tile],
+            reach=reach,
+            lead=lead,
+            count=count,
+        )
+
+    def _without_pairs(self, count: int) -> Tiles:
+        """Tiles of a chunk in which no sentence has two effective words: counted, not trained."""
+        empty = torch.zeros(0, dtype=torch.int64, device=self.device)
+        none = torch.zeros((0, self.job.plan.tile), dtype=torch.int32, device=self.device)
+        return Tiles(empty, none, none, none.to(torch.int64), empty, 0, 0, count)
+
+    def blocks(self, reach: int) -> Iterator[tuple[int, int, int]]:
+        """Cut a tile's slots into ranges trained one after another: (number, first slot, past the last slot).
+
+        CBOW needs all contexts at once: one block. In skip-gram each block is a product of its own, so that a
+        wide window neither takes unbounded memory nor sums hundreds of stale pairs into one row.
+        """
+        slots = self.job.plan.tile + 2 * reach
+        size = MAX_BLOCK_ROWS if self.job.objective.skip_gram else slots
+        for number, start in enumerate(range(0, slots, size)):
+            yield number, start, min(start + size, slots)
+
+    def negatives(self, key: DrawKey, positions: torch.Tensor, block: int) -> torch.Tensor:
+        """Noise words shared by each tile in one block: int64 tensor [t, N]."""
+        shared = self.job.plan.shared_negatives
+        lanes = range(LANE_NEGATIVES + block * shared, LANE_NEGATIVES + (block + 1) * shared)
+        spots = draws_torch(key, positions, lanes) * self._noise_span >> 32  # uniform in [0, 2**31 - 1)
+        return torch.searchsorted(self._cumulative, spots)

@@ -1,0 +1,90 @@
+"""How much is trained at once: tokens in flight and row caps, from the corpus and its hottest word.
+
+All updates of a step are computed from the same weights, so a row that occurs often in a step receives the sum of
+many stale updates: its learning rate is multiplied by its count, and beyond a point training explodes. Two rules
+keep it stable: few enough tokens in flight for this corpus, and a cap on the rows that are hot all the same.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from torchw2v.constants import MAX_BLOCK_ROWS, TILE
+from torchw2v.ops.contract import Objective, Plan, Tables
+from torchw2v.tables import node_probabilities, noise_probabilities
+
+MAX_IN_FLIGHT = 4096  # quality untouched at 4,096 with row caps, lower at 16,384 (docs/design.md, "Staleness")
+MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap would throw most of its updates away
+MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
+MAX_STEP_TOKENS = 1024  # of one thread; larger steps leave the cache
+CHUNK_TOKENS = 32_768  # raw tokens for which alpha is constant and draws are made at once
+_NEGATIVES_PER_K_AND_PAIR = TILE / (5 * 6)  # 16 shared negatives for 5 per pair and 6 pairs a center (window 5)
+_MAX_NEGATIVES = 128
+
+
+def shared_negatives(objective: Objective) -> int:
+    """Noise words drawn for a tile.
+
+    Grows with the negatives that gensim would draw for the tile's pairs, so that one noise word does not stand for
+    ever more of them: 16 at window 5 and 5 negatives.
+    """
+    pairs = min(objective.pairs_per_token, MAX_BLOCK_ROWS) if objective.skip_gram else 6.0
+    wanted = _NEGATIVES_PER_K_AND_PAIR * objective.negative * pairs
+    return int(min(max(8 * math.ceil(wanted / 8), 8), _MAX_NEGATIVES)) if objective.negative else 0
+
+
+def make_plan(
+    objective: Objective,
+    tables: Tables,
+    counts: np.ndarray,
+    *,
+    threads: int,
+    epoch_tokens: float,
+    tile: int = TILE,
+) -> Plan:
+    """Choose the step size and the row caps.
+
+    Parameters
+    ----------
+    objective : Objective
+    tables : Tables
+    counts : int array [V]
+        Corpus counts; 0 is allowed.
+    threads : int
+        Threads that train at the same time, each with a step of its own in flight.
+    epoch_tokens : float
+        Tokens of an epoch before subsampling, as far as known.
+    tile : int
+        Centers in a tile.
+    """
+    kept = counts * (tables.keep_thresholds / np.float64(2**32 - 1))
+    total = max(float(kept.sum()), 1e-9)
+    words = kept / total  # [V] chance of each word at an effective token
+    hottest = float(words.max()) if len(words) else 1.0
+    effective = epoch_tokens * min(1.0, total / max(float(counts.sum()), 1e-9))
+    in_flight = min(MAX_IN_FLIGHT, MAX_HOT_OCCURRENCES / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
+    step_tiles = int(min(max(in_flight / (tile * threads), 1), MAX_STEP_TOKENS / tile))
+    tokens = step_tiles * tile * threads
+
+    shared = shared_negatives(objective)
+    contexts = min(objective.pairs_per_token, MAX_BLOCK_ROWS) if objective.skip_gram else objective.pairs_per_token
+    pairs_of_output = contexts if objective.skip_gram else 1.0
+
+    def summed(chance: np.ndarray, pairs: float) -> np.ndarray:
+        return (pairs * np.maximum(1.0, tokens * chance)).astype(np.float32)
+
+    output_pairs = node_pairs = None
+    if tables.cumulative is not None:
+        noise = noise_probabilities(tables.cumulative) * (shared / tile)
+        output_pairs = summed(words + noise, pairs_of_output)
+    if tables.paths is not None:
+        node_pairs = summed(node_probabilities(tables.paths, words), pairs_of_output)
+    return Plan(tile, step_tiles, shared, summed(words, contexts), output_pairs, node_pairs)
+
+
+def chunk_tokens(plan: Plan, threads: int, epoch_tokens: float) -> int:
+    """Raw tokens in a chunk: many chunks a thread and epoch, so that alpha decays smoothly and threads end together."""
+    step = plan.step_tiles * plan.tile
+    return int(max(step, min(CHUNK_TOKENS, epoch_tokens / (threads * 8))))

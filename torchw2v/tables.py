@@ -1,0 +1,46 @@
+"""The vocabulary's tables as arrays: keep thresholds, noise distribution, Huffman paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from torchw2v.constants import UINT32_SPAN
+from torchw2v.ops.contract import HuffmanPaths
+
+
+def keep_all(vocabulary: int) -> np.ndarray:
+    """Thresholds that no draw exceeds: subsampling switched off. uint32 array [V]."""
+    return np.full(vocabulary, UINT32_SPAN - 1, dtype=np.uint32)
+
+
+def pack_paths(codes: Sequence[Sequence[int]], points: Sequence[Sequence[int]]) -> HuffmanPaths:
+    """Lay the Huffman paths of all words end to end.
+
+    Parameters
+    ----------
+    codes : V sequences of 0 and 1
+        gensim's `code` attribute, root first.
+    points : V sequences of int
+        gensim's `point` attribute: inner nodes, root first.
+
+    Example: codes [[0], [1, 0]], points [[0], [0, 1]] -> points [0, 0, 1], labels [1, 0, 1], offsets [0, 1, 3]
+    """
+    lengths = np.fromiter(map(len, points), dtype=np.int64, count=len(points))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    flat_points = np.concatenate([np.asarray(p, dtype=np.int32) for p in points]) if len(points) else []
+    flat_codes = np.concatenate([np.asarray(c, dtype=np.float32) for c in codes]) if len(codes) else []
+    return HuffmanPaths(np.asarray(flat_points, dtype=np.int32), np.float32(1) - np.float32(flat_codes), offsets)
+
+
+def noise_probabilities(cumulative: np.ndarray) -> np.ndarray:
+    """Chance of each word to be drawn as a negative, from the cumulative table: float64 array [V]."""
+    table = cumulative.astype(np.float64)
+    return np.diff(table, prepend=0.0) / table[-1]
+
+
+def node_probabilities(paths: HuffmanPaths, probabilities: np.ndarray) -> np.ndarray:
+    """Chance that a center's path crosses each inner node: float64 array [V], from word probabilities [V]."""
+    per_entry = np.repeat(probabilities, np.diff(paths.offsets))
+    return np.bincount(paths.points, weights=per_entry, minlength=len(probabilities))
