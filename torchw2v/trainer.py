@@ -98,6 +98,7 @@ def train_epoch(
     if lockstep:
         assert isinstance(engine, TorchEngine) and on_cpu
         with one_intra_op_thread():
+            torch.set_num_threads(1)  # this thread samples
             return _train_lockstep(engine, weights, chunks, step_of, threads, progress)
     if not on_cpu:
         return _train_here(engine, weights, chunks, step_of, progress)
@@ -201,7 +202,7 @@ def _train_lockstep(
         for part in chunks:
             sampled, step = Tally(), step_of(part)
             with torch.inference_mode():
-                for unit in engine.units(part.chunk, step, sampled):
+                for unit in engine.units(weights, part.chunk, step, sampled):
                     yield part, sampled, unit
             yield part, sampled, None  # the chunk is complete
 

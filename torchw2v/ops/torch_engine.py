@@ -1,20 +1,25 @@
 """The portable engine: tiles as batched matrix products in plain torch operations, on any torch device.
 
-One step trains b tiles from one snapshot of the weights. In a tile, R input rows X (skip-gram: the context rows
-around T centers; CBOW: one hidden row a center) meet U output rows Z. With A[i, r] = 1 where center i is trained
-with input r, P[u, r] the sum of labels and Q[u, r] the number of examples in which output u meets input r:
+One step trains b tiles from one snapshot of the weights. In a tile, R hidden rows H (skip-gram: the context rows
+around T centers; CBOW: one row a center, made of its contexts) meet U output rows Z:
 
-    L = Z X'          scores                              [b, U, R]
-    G = P - Q s(L)    the pull of every example at once   [b, U, R]
-    dX = G' Z         dZ = G X                            added to the weights, scaled by alpha and the row caps
+    L = Z H'                    scores                                                  [b, U, R]
+    G = Q (label - s(L))        the pull of every example at once                       [b, U, R]
+    dH = G' Z    dZ = G H       added to the weights, scaled by alpha and the row caps
 
-Negative sampling: U = T centers, P = Q = A, and N shared negatives, P = 0, Q[n, r] = K/N * (centers of r that are
-not word n). Hierarchical softmax: U = Huffman nodes, P = label * A, Q = A of the center on whose path u lies.
-Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. The tile is derived in docs/kernels.md.
+Q[u, r] is the number of examples in which output u meets hidden row r, from A[i, r] = 1 where center i is trained
+with hidden row r. Negative sampling: the T centers, label 1, Q = A; and N shared negatives, label 0,
+Q[n, r] = K/N * (centers of r that are not word n). Hierarchical softmax: the Huffman nodes on the centers' paths,
+label 1 - code, Q = A of the path's center. Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3
+and 4; the tile is derived in docs/kernels.md.
+
+What does not depend on the weights (A, Q, labels, caps) is prepared for many steps at once, so that a step is few,
+large operations: threads wait for Python's lock only between them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,13 +28,14 @@ import torch
 from torch.nn.functional import embedding, softplus
 
 from torchw2v.constants import MAX_STALE_PULL
+from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, HuffmanPaths, Job, Step, Tally, Weights
 from torchw2v.ops.sampling import Sampler, Tiles
 
-# Rows of one gathered operand at most: bounds the memory of a step when windows are wide (64 Ki rows of 100
-# float32 are 26 MB).
-_MAX_GATHERED_ROWS = 65_536
-# Huffman nodes nearest the root, which nearly every path crosses, are trained as one dense product per tile.
+# Gathered rows of one step at most, and elements of A prepared at once: both bound memory when windows are wide.
+_MAX_STEP_ROWS = 65_536  # 26 MB at 100 dimensions
+_MAX_PREPARED = 2**20  # 4 MB for A, a few times that for everything made from it
+# Huffman nodes nearest the root, which nearly every path crosses, are trained as one dense product a step.
 _DENSE_NODES = 32
 
 
@@ -41,23 +47,63 @@ class RowUpdate:
     rows: torch.Tensor
     values: torch.Tensor
 
-    def apply(self, columns: slice = slice(None)) -> None:
+    def apply(self, columns: slice | None = None) -> None:
         """Add the values in place; rows may repeat. `columns` restricts it to a part of the dimensions."""
-        values = self.values.flatten(0, -2)[:, columns]
+        matrix, values = self.matrix, self.values.flatten(0, -2)
+        if columns is not None:
+            matrix, values = matrix[:, columns], values[:, columns]
         # An index that is expanded, not stored, takes torch's sorted path: 4 times faster than index_add_ here.
-        index = self.rows.reshape(-1, 1).expand(-1, values.shape[1])
-        self.matrix[:, columns].scatter_add_(0, index, values)
+        matrix.scatter_add_(0, self.rows.reshape(-1, 1).expand(-1, values.shape[1]), values)
+
+
+@dataclass
+class Outputs:
+    """Output rows that hidden rows are trained against, prepared for one step.
+
+    Attributes
+    ----------
+    matrix : str
+        "outputs" (words) or "nodes" (Huffman).
+    rows : int64 tensor [b, U]
+    label : tensor that broadcasts to [b, U, R]
+    minus_q : tensor [b, U, R]
+        -Q.
+    scale : tensor [b, U, 1]
+        Alpha times the row caps.
+    dense : bool
+        The same U rows for all tiles: then b is 1, and R counts the hidden rows of all tiles.
+    """
+
+    matrix: str
+    rows: torch.Tensor
+    label: torch.Tensor
+    minus_q: torch.Tensor
+    scale: torch.Tensor
+    dense: bool = False
 
 
 @dataclass
 class Unit:
-    """Work computed from one snapshot: some tiles, and some of their slots."""
+    """One step, prepared: all it takes besides the weights.
 
-    tiles: Tiles
-    slots: torch.Tensor  # [t, S] all slots of all tiles
-    part: slice  # these tiles
-    block: tuple[int, int, int]  # these slots
-    step: Step
+    Attributes
+    ----------
+    words : int64 tensor [b, S]
+        Context slots.
+    scale : tensor [b, 1, S]
+        Alpha times row caps and locks of the slots.
+    gather, spread : tensors [b, T, S] or None
+        CBOW: how contexts make a hidden row, and how its error goes back to them.
+    outputs : list of Outputs
+    compute_loss : bool
+    """
+
+    words: torch.Tensor
+    scale: torch.Tensor
+    gather: torch.Tensor | None
+    spread: torch.Tensor | None
+    outputs: list[Outputs]
+    compute_loss: bool
 
 
 class TorchEngine:
@@ -75,189 +121,215 @@ class TorchEngine:
         self.job = job
         self.device = torch.device(device)
         self.sampler = Sampler(job, self.device)
-        plan, tables = job.plan, job.tables
-        self._input_pairs = self._tensor(plan.input_pairs)
-        self._output_pairs = self._tensor(plan.output_pairs)
-        self._node_pairs = self._tensor(plan.node_pairs)
-        self._tree = _Tree(tables.paths, plan.node_pairs, self.device) if tables.paths is not None else None
-
-    def _tensor(self, array: np.ndarray | None) -> torch.Tensor | None:
-        return None if array is None else torch.from_numpy(array).to(self.device)
+        plan, paths = job.plan, job.tables.paths
+        self._pairs = {
+            name: torch.from_numpy(pairs).to(self.device)
+            for name, pairs in (("inputs", plan.input_pairs), ("outputs", plan.output_pairs), ("nodes", plan.node_pairs))
+            if pairs is not None
+        }
+        self._tree = _Tree(paths, self._pairs["nodes"]) if paths is not None else None
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
-        """Train the chunk's centers, step after step, each from the weights that the last one left."""
-        tally = Tally()
-        for unit in self.units(chunk, step, tally):
-            for update in self.updates(weights, unit, tally):
+        """Train the chunk's centers, step after step, each from the weights that the last one left.
+
+        Raises
+        ------
+        TrainingDivergedError
+            The last update of the chunk holds NaN or infinity.
+        """
+        tally, updates = Tally(), []
+        for unit in self.units(weights, chunk, step, tally):
+            updates = self.updates(weights, unit, tally)
+            for update in updates:
                 update.apply()
+        if updates and not math.isfinite(float(updates[-1].values.sum())):
+            last = chunk.first_position + chunk.stop
+            raise TrainingDivergedError(
+                f"an update became NaN or infinite before token {last} of the epoch, at alpha={step.alpha:g}. "
+                "Lower alpha, or subsample frequent words more (a smaller `sample`)."
+            )
         return tally
 
-    def units(self, chunk: Chunk, step: Step, tally: Tally) -> Iterator[Unit]:
-        """Sample the chunk and cut it into units of work, in order; the effective words go to the tally."""
+    # ---- preparing steps: everything that does not depend on the weights ---------------------------------------
+
+    def units(self, weights: Weights, chunk: Chunk, step: Step, tally: Tally) -> Iterator[Unit]:
+        """Sample the chunk and prepare its steps, in order. Words and pairs go to the tally."""
         tiles = self.sampler.tiles(chunk, step.draw_key) if chunk.start < chunk.stop else None
         if tiles is None:
             return
         tally.effective_words += tiles.count
-        if not len(tiles.centers):
-            return
-        plan = self.job.plan
-        slots = tiles.slots(plan.tile)
-        rows = max(stop - start for _, start, stop in self.sampler.blocks(tiles.reach))
-        size = max(1, min(plan.step_tiles, _MAX_GATHERED_ROWS // rows))
-        for begin in range(0, len(tiles.centers), size):
-            for block in self.sampler.blocks(tiles.reach):
-                yield Unit(tiles, slots, slice(begin, begin + size), block, step)
+        plan, count = self.job.plan, len(tiles.centers)
+        blocks = list(self.sampler.blocks(tiles.reach))
+        rows = max(stop - start for _, start, stop in blocks)
+        size = max(1, min(plan.step_tiles, _MAX_STEP_ROWS // rows))  # tiles in a step
+        steps = max(1, _MAX_PREPARED // (size * plan.tile * rows)) if len(blocks) == 1 else 1
+        for begin in range(0, count, size * steps):
+            for block in blocks:
+                yield from self._prepare(weights, tiles, slice(begin, begin + size * steps), size, block, step, tally)
 
-    def updates(self, weights: Weights, unit: Unit, tally: Tally) -> list[RowUpdate]:
-        """Read the weights and compute what to add to them; nothing is written yet."""
-        objective, step = self.job.objective, unit.step
-        number, start, stop = unit.block
-        words = unit.slots[unit.part, start:stop]  # [b, S]
-        context = embedding(words, weights.inputs)  # [b, S, D]
-        window = self._window(unit, context.dtype)  # [b, T, S]
-
-        if objective.skip_gram:
-            hidden, relation = context, window
-            tally.pairs += int(window.sum())
-        else:
-            contexts = window.sum(2, keepdim=True)  # [b, T, 1]
-            share = window / contexts.clamp(min=1) if objective.cbow_mean else window
-            hidden = torch.bmm(share, context)  # [b, T, D]
-            relation = torch.diag_embed((contexts.squeeze(2) > 0).to(context.dtype))  # [b, T, T]
-            tally.pairs += int((contexts > 0).sum())
-
-        pull = torch.zeros_like(hidden)  # what the outputs ask of the hidden rows
-        centers = unit.tiles.centers[unit.part]  # [b, T]
-        updates = []
-        if objective.negative:
-            negatives = self.sampler.negatives(step.draw_key, unit.tiles.positions[unit.part], number)
-            updates.append(self._negative_sampling(weights, hidden, relation, centers, negatives, pull, step, tally))
-        if objective.hierarchical and self._tree is not None:
-            updates += self._hierarchical(weights, hidden, relation, centers, pull, step, tally)
-
-        if not objective.skip_gram:
-            # gensim hands the whole error to every context row when the hidden row was their mean, and an equal
-            # share of it when it was their sum: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
-            share = window if objective.cbow_mean else window / contexts.clamp(min=1)
-            pull = torch.bmm(share.transpose(1, 2), pull)  # [b, S, D]
-        scale = self._scale(self._input_pairs, words, step.alpha, hidden.dtype)
+    def _prepare(
+        self,
+        weights: Weights,
+        tiles: Tiles,
+        part: slice,
+        size: int,
+        block: tuple[int, int, int],
+        step: Step,
+        tally: Tally,
+    ) -> Iterator[Unit]:
+        """Steps of `size` tiles for some tiles of a chunk and one block of their slots."""
+        objective, dtype = self.job.objective, weights.inputs.dtype
+        number, start, stop = block
+        words = tiles.slots(self.job.plan.tile)[part, start:stop]  # [t, S]
+        window = self._window(tiles, part, start, stop, dtype)  # [t, T, S]
+        scale = self._scale("inputs", words, step.alpha, dtype)  # [t, S]
         if weights.input_lock is not None:
             scale = scale * weights.input_lock[words]
-        updates.append(RowUpdate(weights.inputs, words, pull.mul_(scale.unsqueeze(2))))
-        return updates
+        scale = scale.unsqueeze(1)  # [t, 1, S]
 
-    def _window(self, unit: Unit, dtype: torch.dtype) -> torch.Tensor:
-        """1 where a slot is a context of a center: [b, T, S]."""
-        _, start, stop = unit.block
+        gathers: tuple[torch.Tensor | None, ...]
+        spreads: tuple[torch.Tensor | None, ...]
+        if objective.skip_gram:
+            relation = window
+            tally.pairs += int(window.sum())
+        else:
+            contexts = window.sum(2, keepdim=True)  # [t, T, 1]
+            shared = window / contexts.clamp(min=1)
+            relation = torch.diag_embed((contexts.squeeze(2) > 0).to(dtype))  # [t, T, T]
+            tally.pairs += int((contexts > 0).sum())
+            # gensim hands the whole error to every context when the hidden row was their mean, and an equal share
+            # of it when it was their sum: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
+            gather, spread = (shared, window) if objective.cbow_mean else (window, shared)
+            spread = spread * scale
+
+        centers = tiles.centers[part]
+        kinds = []
+        if objective.negative:
+            negatives = self.sampler.negatives(step.draw_key, tiles.positions[part], number)
+            kinds.append(self._prepare_negatives(centers, negatives, relation, step.alpha, size))
+        if self._tree is not None:
+            kinds += self._prepare_nodes(self._tree, centers, relation, step.alpha, size)
+
+        words_of, scale_of = words.split(size), scale.split(size)
+        for k in range(len(words_of)):
+            bounds = slice(k * size, (k + 1) * size)
+            yield Unit(
+                words_of[k],
+                scale_of[k],
+                None if objective.skip_gram else gather[bounds],
+                None if objective.skip_gram else spread[bounds],
+                [outputs[k] for outputs in kinds],
+                step.compute_loss,
+            )
+
+    def _window(self, tiles: Tiles, part: slice, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """A of skip-gram: 1 where a slot is a context of a center. [t, T, S]"""
         slot = torch.arange(start, stop, dtype=torch.int32, device=self.device)  # [S]
-        own = torch.arange(self.job.plan.tile, dtype=torch.int32, device=self.device) + unit.tiles.reach
-        first, last = unit.tiles.first[unit.part].unsqueeze(2), unit.tiles.last[unit.part].unsqueeze(2)
+        own = torch.arange(self.job.plan.tile, dtype=torch.int32, device=self.device) + tiles.reach
+        first, last = tiles.first[part].unsqueeze(2), tiles.last[part].unsqueeze(2)
         inside = (slot >= first).logical_and_(slot <= last).logical_and_(slot != own.unsqueeze(1))
         return inside.to(dtype)
 
-    @staticmethod
-    def _scale(pairs: torch.Tensor | None, rows: torch.Tensor, alpha: float, dtype: torch.dtype) -> torch.Tensor:
+    def _scale(self, matrix: str, rows: torch.Tensor, alpha: float, dtype: torch.dtype) -> torch.Tensor:
         """Alpha times the row caps, in the shape of rows: no row is pulled further than MAX_STALE_PULL at once."""
-        assert pairs is not None
-        return (MAX_STALE_PULL / pairs[rows].to(dtype)).clamp_(max=alpha)
+        pairs = self._pairs[matrix].index_select(0, rows.reshape(-1)).view(rows.shape)
+        return (MAX_STALE_PULL / pairs.to(dtype)).clamp_(max=alpha)
 
-    def _negative_sampling(
-        self,
-        weights: Weights,
-        hidden: torch.Tensor,  # [b, R, D]
-        relation: torch.Tensor,  # [b, T, R]
-        centers: torch.Tensor,  # [b, T]
-        negatives: torch.Tensor,  # [b, N]
-        pull: torch.Tensor,  # [b, R, D], added to
-        step: Step,
-        tally: Tally,
-    ) -> RowUpdate:
-        assert weights.outputs is not None
-        tile, negative = self.job.plan.tile, self.job.objective.negative
-        rows = torch.cat([centers, negatives], 1)  # [b, T + N]
-        output = embedding(rows, weights.outputs)  # [b, T + N, D]
-        grip = torch.bmm(output, hidden.transpose(1, 2))  # [b, T + N, R]: scores, then their pull
-        # -Q of the negatives: each stands for K / N of them, but not for centers that are the very same word.
-        same = (negatives.unsqueeze(2) == centers.unsqueeze(1)).to(hidden.dtype)  # [b, N, T]
-        share = negative / negatives.shape[1]
-        weight = torch.baddbmm(relation.sum(1, keepdim=True), same, relation, beta=-share, alpha=share)  # [b, N, R]
-        if step.compute_loss:
-            loss = (softplus(-grip[:, :tile]) * relation).sum() - (softplus(grip[:, tile:]) * weight).sum()
-            tally.loss += float(loss)
-        grip.sigmoid_()
-        grip[:, :tile].sub_(1).mul_(-relation)
-        grip[:, tile:].mul_(weight)
-        pull.baddbmm_(grip.transpose(1, 2), output)
-        scale = self._scale(self._output_pairs, rows, step.alpha, hidden.dtype).unsqueeze(2)
-        return RowUpdate(weights.outputs, rows, torch.bmm(grip.mul_(scale), hidden))
+    def _prepare_negatives(
+        self, centers: torch.Tensor, negatives: torch.Tensor, relation: torch.Tensor, alpha: float, size: int
+    ) -> list[Outputs]:
+        """Centers [t, T], label 1, and shared negatives [t, N], label 0; one Outputs a step."""
+        dtype, tile, shared = relation.dtype, centers.shape[1], negatives.shape[1]
+        rows = torch.cat([centers, negatives], 1)  # [t, T + N]
+        # A negative stands for K / N of them, but not against centers that are the very same word.
+        same = (negatives.unsqueeze(2) == centers.unsqueeze(1)).to(dtype)  # [t, N, T]
+        against = same.sub_(1).mul_(self.job.objective.negative / shared)
+        own = torch.eye(tile, dtype=dtype, device=self.device).neg_().expand(len(rows), tile, tile)
+        minus_q = torch.bmm(torch.cat([own, against], 1), relation)  # [t, T + N, R]
+        label = torch.zeros(tile + shared, 1, dtype=dtype, device=self.device)
+        label[:tile] = 1
+        scale = self._scale("outputs", rows, alpha, dtype).unsqueeze(2)
+        parts = zip(rows.split(size), minus_q.split(size), scale.split(size), strict=True)
+        return [Outputs("outputs", some_rows, label, q, caps) for some_rows, q, caps in parts]
 
-    def _hierarchical(
-        self,
-        weights: Weights,
-        hidden: torch.Tensor,
-        relation: torch.Tensor,
-        centers: torch.Tensor,
-        pull: torch.Tensor,
-        step: Step,
-        tally: Tally,
-    ) -> list[RowUpdate]:
-        """Two parts: the dense top of the tree, the same rows for every tile; then each center's own packed path."""
-        assert self._tree is not None and weights.nodes is not None
-        tree, updates = self._tree, []
+    def _prepare_nodes(
+        self, tree: _Tree, centers: torch.Tensor, relation: torch.Tensor, alpha: float, size: int
+    ) -> list[list[Outputs]]:
+        """Huffman nodes: the dense top, the same rows for every tile, and each tile's packed rest."""
+        dtype, (count, _, hidden) = relation.dtype, relation.shape
+        kinds = []
         if len(tree.top):
-            top = weights.nodes[tree.top]  # [M, D]
-            signs = tree.top_signs[centers]  # [b, T, M]: 1 or -1 on the path by label, 0 off it
-            crossed = signs.abs().to(hidden.dtype).transpose(1, 2) @ relation  # [b, M, R] = Q
-            labels = (signs > 0).to(hidden.dtype).transpose(1, 2) @ relation  # [b, M, R] = P
-            score = top @ hidden.transpose(1, 2)  # [b, M, R]
-            grip = self._grip(score, labels, crossed, step, tally)
-            pull += grip.transpose(1, 2) @ top
-            values = torch.tensordot(grip, hidden, dims=([0, 2], [0, 1]))  # [M, D]
-            scale = self._scale(self._node_pairs, tree.top, step.alpha, hidden.dtype)
-            updates.append(RowUpdate(weights.nodes, tree.top, values.mul_(scale.unsqueeze(1))))
-        rows, owner, label = tree.packed_paths(centers)  # [b, U] each
+            signs = tree.top_signs[centers].transpose(1, 2)  # [t, M, T]: 1 or -1 on the path by label, 0 off it
+            minus_q = torch.bmm(signs.abs().to(dtype).neg_(), relation)  # [t, M, R]
+            labels = torch.bmm((signs > 0).to(dtype), relation).div_(-minus_q.clamp(max=-1))  # share with label 1
+            flat = [x.transpose(0, 1).reshape(1, -1, count * hidden).split(size * hidden, 2) for x in (labels, minus_q)]
+            rows = tree.top.unsqueeze(0)
+            scale = self._scale("nodes", rows, alpha, dtype).unsqueeze(2)
+            kinds.append([Outputs("nodes", rows, lab, q, scale, dense=True) for lab, q in zip(*flat, strict=True)])
+        rows, owner, label = tree.packed_paths(centers)  # [t, U] each
         if rows.shape[1]:
-            output = embedding(rows, weights.nodes)  # [b, U, D]
-            crossed = relation.gather(1, owner.unsqueeze(2).expand(-1, -1, relation.shape[2]))  # [b, U, R]
-            crossed.mul_((label >= 0).unsqueeze(2))  # padding belongs to no center
-            labels = crossed * label.clamp(min=0).unsqueeze(2)
-            grip = self._grip(torch.bmm(output, hidden.transpose(1, 2)), labels, crossed, step, tally)
-            pull.baddbmm_(grip.transpose(1, 2), output)
-            scale = self._scale(self._node_pairs, rows, step.alpha, hidden.dtype).unsqueeze(2)
-            updates.append(RowUpdate(weights.nodes, rows, torch.bmm(grip.mul_(scale), hidden)))
-        return updates
+            minus_q = relation.gather(1, owner.unsqueeze(2).expand(-1, -1, hidden))  # [t, U, R]
+            minus_q.mul_((label >= 0).unsqueeze(2)).neg_()  # padding, label -1, belongs to no center
+            scale = self._scale("nodes", rows, alpha, dtype).unsqueeze(2)
+            label = label.clamp(min=0).to(dtype).unsqueeze(2)
+            parts = zip(*(x.split(size) for x in (rows, label, minus_q, scale)), strict=True)
+            kinds.append([Outputs("nodes", some_rows, lab, q, caps) for some_rows, lab, q, caps in parts])
+        return kinds
 
-    @staticmethod
-    def _grip(
-        score: torch.Tensor, labels: torch.Tensor, crossed: torch.Tensor, step: Step, tally: Tally
-    ) -> torch.Tensor:
-        """P - Q sigmoid(L), and the loss of the same scores."""
-        if step.compute_loss:
-            tally.loss += float((softplus(score) * crossed - score * labels).sum())
-        return labels - crossed * score.sigmoid_()
+    # ---- one step ------------------------------------------------------------------------------------------------
+
+    def updates(self, weights: Weights, unit: Unit, tally: Tally) -> list[RowUpdate]:
+        """Read the weights and compute what to add to them; nothing is written yet."""
+        context = embedding(unit.words, weights.inputs)  # [b, S, D]
+        hidden = context if unit.gather is None else torch.bmm(unit.gather, context)  # [b, R, D]
+        hidden_scale = unit.scale if unit.spread is None else None  # CBOW scales when it spreads
+        pull: torch.Tensor | None = None  # what the outputs ask of the hidden rows, [b, R, D]
+        updates = []
+        for outputs in unit.outputs:
+            matrix = weights.outputs if outputs.matrix == "outputs" else weights.nodes
+            assert matrix is not None
+            rows = hidden.flatten(0, 1).unsqueeze(0) if outputs.dense else hidden
+            output = embedding(outputs.rows, matrix)  # [b, U, D]
+            grip = torch.bmm(output, rows.transpose(1, 2))  # [b, U, R]: scores, then their pull
+            if unit.compute_loss:
+                tally.loss -= float(((softplus(grip) - outputs.label * grip) * outputs.minus_q).sum())
+            grip.sigmoid_().sub_(outputs.label).mul_(outputs.minus_q)
+            if hidden_scale is None:
+                eased = grip
+            else:
+                eased = grip * (hidden_scale.reshape(1, 1, -1) if outputs.dense else hidden_scale)
+            added = torch.bmm(eased.transpose(1, 2), output).view_as(hidden)
+            pull = added if pull is None else pull.add_(added)
+            values = torch.bmm(grip * outputs.scale if eased is grip else grip.mul_(outputs.scale), rows)
+            updates.append(RowUpdate(matrix, outputs.rows, values))
+        if pull is not None:
+            if unit.spread is not None:
+                pull = torch.bmm(unit.spread.transpose(1, 2), pull)  # [b, S, D]
+            updates.append(RowUpdate(weights.inputs, unit.words, pull))
+        return updates
 
 
 class _Tree:
-    """Huffman paths split into a dense top (few nodes, on nearly every path) and packed rest."""
+    """Huffman paths split into a dense top (few nodes, on nearly every path) and a packed rest."""
 
-    def __init__(self, paths: HuffmanPaths, node_pairs: np.ndarray | None, device: torch.device) -> None:
-        assert node_pairs is not None
-        vocabulary = len(paths.offsets) - 1
-        dense = np.sort(np.argsort(-node_pairs, kind="stable")[: min(_DENSE_NODES, max(vocabulary - 1, 0))])
+    def __init__(self, paths: HuffmanPaths, node_pairs: torch.Tensor) -> None:
+        vocabulary, device = len(paths.offsets) - 1, node_pairs.device
+        frequent = node_pairs.cpu().numpy().argsort(kind="stable")[::-1]
+        dense = np.sort(frequent[: min(_DENSE_NODES, vocabulary - 1)])
         owner = np.repeat(np.arange(vocabulary), np.diff(paths.offsets))  # [P] word of each path entry
-        place = np.full(max(vocabulary, 1), -1, dtype=np.int64)
+        place = np.full(vocabulary, -1, dtype=np.int64)
         place[dense] = np.arange(len(dense))
         slot = place[paths.points]
         on_top = slot >= 0
         signs = np.zeros((vocabulary, len(dense)), dtype=np.int8)
         signs[owner[on_top], slot[on_top]] = np.where(paths.labels[on_top] > 0, 1, -1)
+        lengths = np.bincount(owner[~on_top], minlength=vocabulary)
 
         self.device = device
         self.top = torch.from_numpy(dense).to(device)  # [M]
         self.top_signs = torch.from_numpy(signs).to(device)  # [V, M]
         self._points = torch.from_numpy(paths.points[~on_top].astype(np.int64)).to(device)
         self._labels = torch.from_numpy(paths.labels[~on_top]).to(device)
-        lengths = np.bincount(owner[~on_top], minlength=vocabulary)
         self._lengths = torch.from_numpy(lengths).to(device)
         self._starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(device)
 
@@ -266,32 +338,28 @@ class _Tree:
 
         Parameters
         ----------
-        centers : int64 tensor [b, T]
+        centers : int64 tensor [t, T]
 
         Returns
         -------
-        rows : int64 tensor [b, U]
+        rows : int64 tensor [t, U]
             Node of each entry; U is the longest tile's number of entries.
-        owner : int64 tensor [b, U]
+        owner : int64 tensor [t, U]
             Which of the T centers the entry belongs to.
-        label : float32 tensor [b, U]
+        label : float32 tensor [t, U]
             1 - code; -1 marks padding.
         """
         tiles, tile = centers.shape
-        lengths = self._lengths[centers]  # [b, T]
-        flat = lengths.flatten()
-        per_tile = lengths.sum(1)
-        width = int(per_tile.max())
-        total = int(per_tile.sum())
+        lengths = self._lengths[centers]  # [t, T]
+        flat, per_tile = lengths.flatten(), lengths.sum(1)
+        width, total = int(per_tile.max()), int(per_tile.sum())
+        entry = torch.arange(total, device=self.device)
         center = torch.arange(tiles * tile, device=self.device).repeat_interleave(flat, output_size=total)
-        ends = flat.cumsum(0)
-        within = torch.arange(total, device=self.device) - (ends - flat)[center]  # place on the center's own path
-        tile_starts = per_tile.cumsum(0) - per_tile
+        within = entry - (flat.cumsum(0) - flat)[center]  # place on the center's own path
         number = center // tile
-        target = number * width + torch.arange(total, device=self.device) - tile_starts[number]
+        target = number * width + entry - (per_tile.cumsum(0) - per_tile)[number]
         source = self._starts[centers].flatten()[center] + within
         rows = torch.zeros(tiles * width, dtype=torch.int64, device=self.device)
         owner, label = torch.zeros_like(rows), torch.full(rows.shape, -1.0, device=self.device)
         rows[target], owner[target], label[target] = self._points[source], center % tile, self._labels[source]
         return rows.view(tiles, width), owner.view(tiles, width), label.view(tiles, width)
-
