@@ -11,16 +11,14 @@ import math
 
 import numpy as np
 
-from torchw2v.constants import MAX_BLOCK_ROWS, TILE
+from torchw2v.constants import MAX_BLOCK_ROWS, NODE_PULL, TILE
 from torchw2v.ops.contract import Objective, Plan, Tables
 from torchw2v.tables import node_probabilities, noise_probabilities
 
 MAX_IN_FLIGHT = 4096  # quality untouched at 4,096 with row caps, lower at 16,384 (docs/design.md, "Staleness")
 # Hierarchical softmax: the root is on every path, so staleness costs more. Skip-gram, 3 M words of Wikipedia, 3 epochs,
-# analogies solved (gensim 0.096): 0.074 at 2,048 in flight, 0.084 at 512 with nodes pulled twice as far; nodes pulled
-# four times as far at 2,048 destroyed the vectors.
+# analogies solved (gensim 0.096): 0.074 at 2,048 in flight, 0.079 at 512.
 MAX_IN_FLIGHT_TREE = 512
-NODE_PULL = 2.0
 MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap would throw most of its updates away
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
 MAX_STEP_TOKENS = 1024  # of one thread; larger steps leave the cache

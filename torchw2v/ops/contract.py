@@ -99,7 +99,7 @@ class Plan:
         Noise words N that the centers of a tile share; each counts K / N times.
     input_pairs, output_pairs, node_pairs : float32 array [V] (node_pairs: one per inner node), or None
         Pairs expected to be summed into a row while it is stale. A row's update is scaled by
-        min(1, MAX_STALE_PULL / (alpha * pairs)).
+        min(1, MAX_STALE_PULL / (alpha * pairs)), pairs being these or, if more, those that the step at hand holds.
     """
 
     tile: int

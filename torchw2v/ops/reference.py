@@ -10,12 +10,13 @@ routines quirk by quirk, which is how the parity tests tie this file to gensim i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from torchw2v.constants import MAX_BLOCK_ROWS, MAX_STALE_PULL
+from torchw2v.constants import MAX_BLOCK_ROWS, MAX_STALE_PULL, NODE_PULL
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, draws_numpy, scaled
 
@@ -120,7 +121,7 @@ def train_example(
     *,
     cbow_mean: bool = True,
     skip_gram: bool = True,
-    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 (frozen)
+    arithmetic: Arithmetic = Arithmetic(),
     lock: np.ndarray | None = None,
     caps: Callable[[str, int], float] = lambda matrix, row: 1.0,
 ) -> float:
@@ -170,27 +171,30 @@ class ReferenceEngine:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        plan = job.plan
+        self._expected_pairs = {"inputs": plan.input_pairs, "outputs": plan.output_pairs, "nodes": plan.node_pairs}
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
         """Change the weights in place. Inside a step all reads are from the weights at its start."""
         live = Reading.live(weights)
         lock = None if weights.input_lock is None else weights.input_lock.numpy()
         tally = Tally()
-        for snapshot_examples in self._steps(chunk, step, tally):
+        for examples, held in self._steps(chunk, step, tally):
             read = live.snapshot()
-            for example in snapshot_examples:
+
+            def caps(matrix: str, row: int, held: Counter[tuple[str, int]] = held) -> float:
+                pairs = max(float(self._expected_pairs[matrix][row]), held[matrix, row])
+                return min(1.0, MAX_STALE_PULL / (step.alpha * pairs))
+
+            for example in examples:
                 tally.pairs += 1
                 loss = train_example(
                     read, live, example, step.alpha,
                     cbow_mean=self.job.objective.cbow_mean, skip_gram=self.job.objective.skip_gram,
-                    lock=lock, caps=lambda matrix, row: self._cap(matrix, row, step.alpha),
+                    lock=lock, caps=caps,
                 )  # fmt: skip
                 tally.loss += loss if step.compute_loss else 0.0
         return tally
-
-    def _cap(self, matrix: str, row: int, alpha: float) -> float:
-        pairs = getattr(self.job.plan, {"inputs": "input_pairs", "outputs": "output_pairs", "nodes": "node_pairs"}[matrix])
-        return min(1.0, MAX_STALE_PULL / (alpha * float(pairs[row])))
 
     def _effective(self, chunk: Chunk, step: Step) -> list[tuple[int, int, int, bool]]:
         """Kept tokens as (word, sentence, corpus position, owned by the chunk), whole sentences at the chunk's ends."""
@@ -213,8 +217,13 @@ class ReferenceEngine:
             return window
         return 1 + int(scaled(draws_numpy(step.draw_key, np.array([position]), LANE_WINDOW), window)[0])
 
-    def _steps(self, chunk: Chunk, step: Step, tally: Tally) -> Iterator[list[Example]]:
-        """The examples of each step: step_tiles tiles, and in skip-gram one block of their slots."""
+    def _steps(
+        self, chunk: Chunk, step: Step, tally: Tally
+    ) -> Iterator[tuple[list[Example], Counter[tuple[str, int]]]]:
+        """The examples of each step (step_tiles tiles, in skip-gram one block of their slots), and the pairs in it.
+
+        Pairs are counted for each (matrix, row) that they are summed into.
+        """
         plan, objective = self.job.plan, self.job.objective
         tokens = self._effective(chunk, step)
         owned = [i for i, token in enumerate(tokens) if token[3]]
@@ -230,15 +239,26 @@ class ReferenceEngine:
         for first in range(0, len(tiles), plan.step_tiles):
             for number, start in enumerate(range(0, slots, size)):
                 examples: list[Example] = []
+                held: Counter[tuple[str, int]] = Counter()
                 for tile in tiles[first : first + plan.step_tiles]:
                     inside = range(tile[0] - reach + start, tile[0] - reach + min(start + size, slots))
-                    examples += self._tile_examples(tokens, tile, inside, number, step)
-                yield examples
+                    found, negatives = self._tile_examples(tokens, tile, inside, number, step)
+                    examples += found
+                    held.update({("outputs", row): count * len(found) / plan.tile for row, count in negatives.items()})
+                for example in examples:
+                    held.update(("inputs", row) for row in example.bag)
+                    for (matrix, row), label in zip(example.rows, example.labels, strict=True):
+                        if matrix == "nodes":
+                            held[matrix, row] += 1 / NODE_PULL  # type: ignore[assignment] # a Counter of floats
+                        elif label:
+                            held[matrix, row] += 1
+                yield examples, held
 
     def _tile_examples(
         self, tokens: list[tuple[int, int, int, bool]], tile: list[int], inside: range, block: int, step: Step
-    ) -> Iterator[Example]:
-        """The examples of a tile's centers whose contexts lie inside a range of token indices."""
+    ) -> tuple[list[Example], Counter[int]]:
+        """The examples of a tile's centers whose contexts lie inside a range of token indices, and its negatives."""
+        examples = []
         negatives = self._negatives(tokens[tile[0]][2], block, step) if self.job.objective.negative else []
         for i in tile:
             word, sentence, position, _ = tokens[i]
@@ -252,7 +272,8 @@ class ReferenceEngine:
             for bag in bags:
                 example = Example(bag)
                 self._add_outputs(example, word, negatives)
-                yield example
+                examples.append(example)
+        return examples, Counter(negatives)
 
     def _add_outputs(self, example: Example, word: int, negatives: list[int]) -> None:
         if self.job.objective.negative:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding, softplus
 
-from torchw2v.constants import MAX_STALE_PULL
+from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, HuffmanPaths, Job, Step, Tally, Weights
 from torchw2v.ops.sampling import Sampler, Tiles
@@ -37,6 +37,7 @@ _MAX_STEP_ROWS = 65_536  # 26 MB at 100 dimensions
 _MAX_PREPARED = 2**20  # 4 MB for A, a few times that for everything made from it
 # Huffman nodes nearest the root, which nearly every path crosses, are trained as one dense product a step.
 _DENSE_NODES = 32
+_COUNTERS = 2**14  # of the pairs summed into a row in one step
 
 
 @dataclass
@@ -182,13 +183,11 @@ class TorchEngine:
         number, start, stop = block
         words = tiles.slots(self.job.plan.tile)[part, start:stop]  # [t, S]
         window = self._window(tiles, part, start, stop, dtype)  # [t, T, S]
-        scale = self._scale("inputs", words, step.alpha, dtype)  # [t, S]
+        scale = self._scale("inputs", words, window.sum(1), step.alpha, size)  # [t, S]
         if weights.input_lock is not None:
             scale = scale * weights.input_lock[words]
         scale = scale.unsqueeze(1)  # [t, 1, S]
 
-        gathers: tuple[torch.Tensor | None, ...]
-        spreads: tuple[torch.Tensor | None, ...]
         if objective.skip_gram:
             relation = window
             tally.pairs += int(window.sum())
@@ -230,10 +229,37 @@ class TorchEngine:
         inside = (slot >= first).logical_and_(slot <= last).logical_and_(slot != own.unsqueeze(1))
         return inside.to(dtype)
 
-    def _scale(self, matrix: str, rows: torch.Tensor, alpha: float, dtype: torch.dtype) -> torch.Tensor:
-        """Alpha times the row caps, in the shape of rows: no row is pulled further than MAX_STALE_PULL at once."""
-        pairs = self._pairs[matrix].index_select(0, rows.reshape(-1)).view(rows.shape)
-        return (MAX_STALE_PULL / pairs.to(dtype)).clamp_(max=alpha)
+    def _scale(
+        self, matrix: str, rows: torch.Tensor, pairs: torch.Tensor, alpha: float, size: int
+    ) -> torch.Tensor:
+        """Alpha times the row caps: no row is pulled further than MAX_STALE_PULL by one snapshot.
+
+        Parameters
+        ----------
+        matrix : str
+        rows : int64 tensor [t, U]
+        pairs : tensor [t, U]
+            Pairs that each entry sums into its row. Text is bursty: a word of an article's title may come up fifty
+            times more often in this step than in the corpus, so what is there is counted, not only what is expected.
+        alpha : float
+        size : int
+            Tiles in a step.
+
+        Returns
+        -------
+        tensor [t, U]
+        """
+        # One row of counters a step. Rows whose indices agree modulo _COUNTERS share one: the cap errs on the safe side.
+        step = torch.arange(len(rows), device=self.device).div_(size, rounding_mode="floor")
+        counter = (rows % _COUNTERS).add_(step.mul_(_COUNTERS).unsqueeze(1)).flatten()
+        counts = torch.zeros(-(-len(rows) // size) * _COUNTERS, dtype=pairs.dtype, device=self.device)
+        counted = counts.scatter_add_(0, counter, pairs.flatten()).index_select(0, counter).view(rows.shape)
+        return self._cap(matrix, rows, counted, alpha)
+
+    def _cap(self, matrix: str, rows: torch.Tensor, counted: torch.Tensor, alpha: float) -> torch.Tensor:
+        """Alpha times min(1, MAX_STALE_PULL / (alpha * pairs)), pairs being those counted or expected."""
+        expected = self._pairs[matrix].index_select(0, rows.reshape(-1)).view(rows.shape).to(counted.dtype)
+        return torch.maximum(expected, counted).reciprocal_().mul_(MAX_STALE_PULL).clamp_(max=alpha)
 
     def _prepare_negatives(
         self, centers: torch.Tensor, negatives: torch.Tensor, relation: torch.Tensor, alpha: float, size: int
@@ -248,7 +274,10 @@ class TorchEngine:
         minus_q = torch.bmm(torch.cat([own, against], 1), relation)  # [t, T + N, R]
         label = torch.zeros(tile + shared, 1, dtype=dtype, device=self.device)
         label[:tile] = 1
-        scale = self._scale("outputs", rows, alpha, dtype).unsqueeze(2)
+        # A negative's pull is weaker than a center's: its pairs count once, not K times (schedule.py expects the same).
+        own_pairs = relation.sum(2)  # [t, T]
+        pairs = torch.cat([own_pairs, own_pairs.mean(1, keepdim=True).expand(-1, shared)], 1)
+        scale = self._scale("outputs", rows, pairs, alpha, size).unsqueeze(2)
         parts = zip(rows.split(size), minus_q.split(size), scale.split(size), strict=True)
         return [Outputs("outputs", some_rows, label, q, caps) for some_rows, q, caps in parts]
 
@@ -263,14 +292,16 @@ class TorchEngine:
             minus_q = torch.bmm(signs.abs().to(dtype).neg_(), relation)  # [t, M, R]
             labels = torch.bmm((signs > 0).to(dtype), relation).div_(-minus_q.clamp(max=-1))  # share with label 1
             flat = [x.transpose(0, 1).reshape(1, -1, count * hidden).split(size * hidden, 2) for x in (labels, minus_q)]
-            rows = tree.top.unsqueeze(0)
-            scale = self._scale("nodes", rows, alpha, dtype).unsqueeze(2)
-            kinds.append([Outputs("nodes", rows, lab, q, scale, dense=True) for lab, q in zip(*flat, strict=True)])
+            rows, top = tree.top.unsqueeze(0), []
+            for lab, q in zip(*flat, strict=True):
+                scale = self._cap("nodes", rows, q.sum(2).div_(-NODE_PULL), alpha).unsqueeze(2)
+                top.append(Outputs("nodes", rows, lab, q, scale, dense=True))
+            kinds.append(top)
         rows, owner, label = tree.packed_paths(centers)  # [t, U] each
         if rows.shape[1]:
             minus_q = relation.gather(1, owner.unsqueeze(2).expand(-1, -1, hidden))  # [t, U, R]
             minus_q.mul_((label >= 0).unsqueeze(2)).neg_()  # padding, label -1, belongs to no center
-            scale = self._scale("nodes", rows, alpha, dtype).unsqueeze(2)
+            scale = self._scale("nodes", rows, minus_q.sum(2).div_(-NODE_PULL), alpha, size).unsqueeze(2)
             label = label.clamp(min=0).to(dtype).unsqueeze(2)
             parts = zip(*(x.split(size) for x in (rows, label, minus_q, scale)), strict=True)
             kinds.append([Outputs("nodes", some_rows, lab, q, caps) for some_rows, lab, q, caps in parts])

@@ -1,0 +1,53 @@
+"""`python -m torchw2v demo`: train on real text that gensim carries, look at neighbours, write the vectors."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from gensim.models.word2vec import LineSentence
+from gensim.test.utils import datapath
+
+from torchw2v.word2vec import TorchWord2Vec
+
+CORPUS = "head500.noblanks.cor.bz2"  # 250 Wikipedia articles, 331,339 words, stemmed; part of gensim's test data
+WORDS = ("apollo", "atom", "greek", "film", "music")
+
+
+def run_demo(
+    output: Path, *, epochs: int = 20, workers: int = 2, device: str | None = None, say: Callable[[str], None]
+) -> TorchWord2Vec:
+    """Train skip-gram with negative sampling and report speed, loss and neighbours.
+
+    Parameters
+    ----------
+    output : Path
+        Where the vectors go, in word2vec's text format.
+    epochs, workers, device
+        As in TorchWord2Vec.
+    say : callable
+        Receives each line of the report.
+    """
+    corpus = LineSentence(datapath(CORPUS))
+    say(f"Training skip-gram vectors on {CORPUS} (250 Wikipedia articles, stemmed; part of gensim's test data)")
+    model = TorchWord2Vec(
+        corpus, vector_size=100, window=5, min_count=5, sg=1, negative=5, epochs=epochs, workers=workers, seed=1,
+        compute_loss=True, device=device, progress_bar=importlib.util.find_spec("tqdm") is not None,
+    )  # fmt: skip
+    choice = model.running_on
+    say(f"\nRan on {choice.device} with engine {choice.engine!r} ({choice.reason})")
+    say(f"Vocabulary: {len(model.wv):,} words; corpus: {model.corpus_total_words:,} words, {model.corpus_count} texts")
+    losses = ", ".join(f"{epoch['mean_loss']:.3f}" for epoch in model.training_history)
+    say(f"Mean loss per pair, by epoch: {losses}")
+    seconds = sum(epoch["seconds"] for epoch in model.training_history)
+    raw = sum(epoch["raw_words"] for epoch in model.training_history)
+    effective = sum(epoch["effective_words"] for epoch in model.training_history)
+    say(f"Speed: {raw / seconds:,.0f} raw words/s, {effective / seconds:,.0f} effective words/s ({seconds:.1f} s)")
+    say("\nNearest neighbours:")
+    for word in WORDS:
+        neighbours = ", ".join(f"{other} {score:.2f}" for other, score in model.wv.most_similar(word, topn=6))
+        say(f"  {word:>8}: {neighbours}")
+    model.wv.save_word2vec_format(str(output))
+    say(f"\nVectors written to {output.resolve()} (word2vec text format)")
+    return model
