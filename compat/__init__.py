@@ -1,0 +1,1 @@
+"""Proof from outside: comparisons with gensim that anyone can run."""

@@ -75,7 +75,9 @@ def environment() -> dict[str, str]:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         cpu = f"{len(names)} x {names[0]}" if names else cpu
     return {
         "cpu": cpu,
@@ -127,7 +129,9 @@ def table(rows: Iterable[dict[str, Any]], modes: list[str]) -> str:
 def main() -> None:
     """Run the comparison and print the table."""
     parser = argparse.ArgumentParser(prog="python -m compat.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", type=Path, default=Path(datapath("lee_background.cor")), help="text, a sentence a line")
+    parser.add_argument(
+        "--corpus", type=Path, default=Path(datapath("lee_background.cor")), help="text, a sentence a line"
+    )
     parser.add_argument("--words", type=int, help="use only the first so many words")
     parser.add_argument("--modes", default="sg-ns", help=f"comma-separated, of {', '.join(MODES)}")
     parser.add_argument("--sides", default="gensim,torchw2v", help="comma-separated")

@@ -1,6 +1,7 @@
 """Sizes that more than one room needs, each with its source."""
 
 TILE = 16  # centers in a tile
+WIDE_TILE = 32  # the same in skip-gram with negative sampling, beside 32 shared negatives
 MAX_BLOCK_ROWS = 64  # context rows of one skip-gram product; wider windows are trained block after block
 
 # The pull that one row may receive from one stale snapshot, as alpha * (pairs summed into it). gensim's own

@@ -24,6 +24,10 @@ class EmptyVocabularyError(TorchW2VError, RuntimeError):
     """No word survived `min_count` (or the corpus was empty)."""
 
 
+class VocabularyError(TorchW2VError, TypeError):
+    """The vocabulary's tables cannot be used."""
+
+
 class EngineUnavailableError(TorchW2VError, ValueError):
     """The engine or device asked for is unknown or cannot run on this machine."""
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from torchw2v.constants import MAX_BLOCK_ROWS, NODE_PULL, TILE
+from torchw2v.constants import MAX_BLOCK_ROWS, NODE_PULL, TILE, WIDE_TILE
 from torchw2v.ops.contract import Objective, Plan, Tables
 from torchw2v.tables import node_probabilities, noise_probabilities
 
@@ -23,7 +23,7 @@ MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
 MAX_STEP_TOKENS = 1024  # of one thread; larger steps leave the cache
 CHUNK_TOKENS = 32_768  # raw tokens for which alpha is constant and draws are made at once
-_NEGATIVES_PER_K_AND_PAIR = TILE / (5 * 6)  # 16 shared negatives for 5 per pair and 6 pairs a center (window 5)
+SHARED_NEGATIVES = 32  # of a tile at 5 negatives and 6 pairs a center (window 5); 16 cost half a point of analogies
 _MAX_NEGATIVES = 128
 
 
@@ -31,11 +31,16 @@ def shared_negatives(objective: Objective) -> int:
     """Noise words drawn for a tile.
 
     Grows with the negatives that gensim would draw for the tile's pairs, so that one noise word does not stand for
-    ever more of them: 16 at window 5 and 5 negatives.
+    ever more of them: 32 at window 5 and 5 negatives.
     """
     pairs = min(objective.pairs_per_token, MAX_BLOCK_ROWS) if objective.skip_gram else 6.0
-    wanted = _NEGATIVES_PER_K_AND_PAIR * objective.negative * pairs
+    wanted = SHARED_NEGATIVES * (objective.negative / 5) * (pairs / 6)
     return int(min(max(8 * math.ceil(wanted / 8), 8), _MAX_NEGATIVES)) if objective.negative else 0
+
+
+def tile_of(objective: Objective) -> int:
+    """Centers in a tile. Where the products are the cheapest: skip-gram shares its rows among more centers."""
+    return WIDE_TILE if objective.skip_gram and not objective.hierarchical else TILE
 
 
 def make_plan(
@@ -45,7 +50,7 @@ def make_plan(
     *,
     threads: int,
     epoch_tokens: float,
-    tile: int = TILE,
+    tile: int | None = None,
 ) -> Plan:
     """Choose the step size and the row caps.
 
@@ -59,9 +64,10 @@ def make_plan(
         Threads that train at the same time, each with a step of its own in flight.
     epoch_tokens : float
         Tokens of an epoch before subsampling, as far as known.
-    tile : int
-        Centers in a tile.
+    tile : int, optional
+        Centers in a tile; chosen by mode if not given.
     """
+    tile = tile or tile_of(objective)
     kept = counts * (tables.keep_thresholds / np.float64(2**32 - 1))
     total = max(float(kept.sum()), 1e-9)
     words = kept / total  # [V] chance of each word at an effective token

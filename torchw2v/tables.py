@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from torchw2v.constants import UINT32_SPAN
+from torchw2v.errors import VocabularyError
 from torchw2v.ops.contract import HuffmanPaths
 
 
@@ -25,13 +26,24 @@ def pack_paths(codes: Sequence[Sequence[int]], points: Sequence[Sequence[int]]) 
     points : V sequences of int
         gensim's `point` attribute: inner nodes, root first.
 
+    Raises
+    ------
+    VocabularyError
+        A word has no path: gensim confuses whole-number tokens with row numbers.
+
     Example: codes [[0], [1, 0]], points [[0], [0, 1]] -> points [0, 0, 1], labels [1, 0, 1], offsets [0, 1, 3]
     """
+    for word, (code, point) in enumerate(zip(codes, points, strict=True)):
+        if not hasattr(code, "__len__") or not hasattr(point, "__len__"):
+            raise VocabularyError(
+                f"word {word} has no Huffman path. gensim files the paths of whole-number tokens under the wrong word "
+                "when hs=1; give tokens as strings, e.g. [str(token) for token in sentence]"
+            )
     lengths = np.fromiter(map(len, points), dtype=np.int64, count=len(points))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    flat_points = np.concatenate([np.asarray(p, dtype=np.int32) for p in points]) if len(points) else []
-    flat_codes = np.concatenate([np.asarray(c, dtype=np.float32) for c in codes]) if len(codes) else []
-    return HuffmanPaths(np.asarray(flat_points, dtype=np.int32), np.float32(1) - np.float32(flat_codes), offsets)
+    flat_points = np.concatenate([np.zeros(0, np.int32), *(np.asarray(p, dtype=np.int32) for p in points)])
+    flat_codes = np.concatenate([np.zeros(0, np.float32), *(np.asarray(c, dtype=np.float32) for c in codes)])
+    return HuffmanPaths(flat_points, np.float32(1) - flat_codes, offsets)
 
 
 def noise_probabilities(cumulative: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 import torch
 
@@ -147,7 +147,7 @@ def _train_free(
                     part, step = item
                     results.put((part, engine.train_chunk(weights, part.chunk, step)))
             results.put(None)
-        except BaseException as error:  # noqa: BLE001 (handed to the caller, who raises it)
+        except BaseException as error:  # handed to the caller, who raises it
             stop.set()
             results.put(error)
 
@@ -186,7 +186,7 @@ def _train_lockstep(
     report = EpochReport()
     width = weights.inputs.shape[1]
     edges = [width * n // threads for n in range(threads + 1)]
-    columns = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    columns = [slice(a, b) for a, b in pairwise(edges) if b > a]
 
     def compute(unit: Unit) -> tuple[list[RowUpdate], Tally]:
         with torch.inference_mode():

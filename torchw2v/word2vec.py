@@ -19,24 +19,18 @@ from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any
 
-import numpy as np
 import torch
 from gensim.models.word2vec import LineSentence, Word2Vec
 
-from torchw2v.corpus import CorpusChunk, EncodedCorpus, ScannedCorpus, Source, describe, encode, scan, stream_chunks
-from torchw2v.errors import (
-    CorpusFileError,
-    CorpusTypeError,
-    EmptyVocabularyError,
-    SettingError,
-    TrainingDivergedError,
-    WeightsError,
-)
-from torchw2v.ops.contract import Engine, Job, Objective, Plan, Step, Tables, Weights
+from torchw2v.corpus import CorpusChunk, EncodedCorpus, encode, scan, stream_chunks
+from torchw2v.corpus_cache import CorpusCache
+from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyError, SettingError
+from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
+from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.select import Choice, DeviceLike, choose
+from torchw2v.progress import ProgressBar
 from torchw2v.schedule import chunk_tokens, make_plan
-from torchw2v.tables import keep_all, pack_paths
 from torchw2v.trainer import LANES, EpochReport, train_epoch
 
 logger = logging.getLogger(__name__)
@@ -47,7 +41,7 @@ _JOB_HOOKS = (
     "_log_epoch_progress",
 )  # fmt: skip
 _FILE_HOOKS = ("_do_train_epoch", "_worker_loop_corpusfile")
-_TRANSIENT = ("_run", "_scanned", "_encoded", "_scope", "_highest_count")  # never saved, never copied
+_TRANSIENT = ("_run", "_corpora", "_scope", "_highest_count")  # never saved, never copied
 
 
 @dataclass
@@ -58,31 +52,11 @@ class _Run:
     engine: Engine
     plan: Plan
     threads: int
-    weights: Weights | None = None
+    weights: Weights
     report: EpochReport = field(default_factory=EpochReport)  # of the epoch under way in gensim's job loop
     position: int = 0  # next token position in gensim's job loop
     lock: threading.Lock = field(default_factory=threading.Lock)
     error: BaseException | None = None  # what a thread of gensim's job loop raised
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """An encoding that is used again while its source and its use are the same."""
-
-    source: Source
-    scope: object  # the train() call or constructor it belongs to
-    vocabulary: int  # size of the vocabulary it was encoded by; None of ours ever shrinks
-    corpus: EncodedCorpus | ScannedCorpus
-
-    def serves(self, source: Source, scope: object, vocabulary: int) -> bool:
-        """Whether reading `source` again would give the same corpus."""
-        same = self.source.sentences is source.sentences or source.lasting
-        return (
-            same
-            and self.source.fingerprint == source.fingerprint
-            and self.vocabulary == vocabulary
-            and (source.lasting or (scope is not None and self.scope is scope))
-        )
 
 
 class TorchWord2Vec(Word2Vec):
@@ -131,10 +105,10 @@ class TorchWord2Vec(Word2Vec):
     deterministic: bool = False
     progress_bar: bool = False
     _run: _Run | None = None
-    _scanned: _Kept | None = None
-    _encoded: _Kept | None = None
+    _corpora: CorpusCache | None = None
     _scope: object = None
     _highest_count: int | None = None
+    running_training_loss: float
 
     def __init__(
         self, sentences=None, corpus_file=None, vector_size=100, alpha=0.025, window=5, min_count=5,
@@ -163,7 +137,7 @@ class TorchWord2Vec(Word2Vec):
             )  # fmt: skip
         finally:
             self._scope = None
-            self._forget_passing()
+            self._cache_of_corpora().forget_passing()
 
     # ---- what runs where -------------------------------------------------------------------------------------
 
@@ -196,10 +170,10 @@ class TorchWord2Vec(Word2Vec):
 
     def _scan_vocab(self, sentences, progress_per, trim_rule):
         """Count and encode in one pass. With max_vocab_size, gensim's pass, whose memory that setting bounds."""
-        self._scanned = None
+        cache = self._cache_of_corpora()
+        cache.drop_scan()
         if self.max_vocab_size:
             return super()._scan_vocab(sentences, progress_per, trim_rule)
-        source = describe(sentences)
 
         def progress(sentence_no: int, words: int, types: int, sentence: Any) -> None:
             if not sentence_no and isinstance(sentence, str):
@@ -215,44 +189,32 @@ class TorchWord2Vec(Word2Vec):
 
         scanned = scan(sentences, progress)
         self.raw_vocab = scanned.counts()
-        if source.repeats and (source.lasting or self._scope is not None):
-            self._scanned = _Kept(source, self._scope, 0, scanned)
+        cache.keep_scan(sentences, self._scope, scanned)
         return len(scanned.ids), len(scanned.raw_offsets) - 1
 
-    def prepare_vocab(self, *args, **kwargs):
+    def prepare_vocab(
+        self, update=False, keep_raw_vocab=False, trim_rule=None, min_count=None, sample=None, dry_run=False
+    ):
         """As gensim's; the highest count is remembered for the message of an empty vocabulary."""
         self._highest_count = max(self.raw_vocab.values(), default=0)
-        return super().prepare_vocab(*args, **kwargs)
+        return super().prepare_vocab(
+            update=update, keep_raw_vocab=keep_raw_vocab, trim_rule=trim_rule, min_count=min_count, sample=sample,
+            dry_run=dry_run,
+        )  # fmt: skip
 
     def _corpus(self, sentences: Any) -> EncodedCorpus | None:
-        """The encoded corpus, from the last pass over it where that is still true; None if it must be streamed."""
-        source, size = describe(sentences), len(self.wv)
-        if not source.repeats:
-            return None
-        if self._encoded is not None and self._encoded.serves(source, self._scope, size):
-            assert isinstance(self._encoded.corpus, EncodedCorpus)
-            return self._encoded.corpus
-        key_to_index = self.wv.key_to_index
-        if self._scanned is not None and self._scanned.serves(source, self._scope, 0):
-            assert isinstance(self._scanned.corpus, ScannedCorpus)
-            corpus = self._scanned.corpus.keep(key_to_index)
-        else:
-            corpus = encode(sentences, key_to_index)
-        self._scanned = None
-        self._encoded = _Kept(source, self._scope, size, corpus)
-        return corpus
+        """The encoded corpus; None if it must be streamed."""
+        return self._cache_of_corpora().encoded(sentences, self._scope, self.wv.key_to_index)
 
-    def _forget_passing(self) -> None:
-        """Let go of encodings that no later call may use."""
-        for name in ("_scanned", "_encoded"):
-            kept = getattr(self, name)
-            if kept is not None and not kept.source.lasting:
-                setattr(self, name, None)
+    def _cache_of_corpora(self) -> CorpusCache:
+        if self._corpora is None:
+            self._corpora = CorpusCache()
+        return self._corpora
 
     # ---- checks ----------------------------------------------------------------------------------------------
 
     def _check_corpus_sanity(self, corpus_iterable=None, corpus_file=None, passes=1):
-        """gensim's checks, and those for corpora that it would silently train nothing or letters on."""
+        """All of gensim's checks, and those for corpora that it would silently train nothing or letters on."""
         if isinstance(corpus_iterable, str | bytes):
             raise CorpusTypeError(
                 f"sentences must be an iterable of lists of words, got the {type(corpus_iterable).__name__} "
@@ -269,7 +231,9 @@ class TorchWord2Vec(Word2Vec):
         if corpus_file is not None and corpus_iterable is None:
             remote = isinstance(corpus_file, str) and "://" in corpus_file
             if not remote and not os.path.isfile(corpus_file):
-                raise CorpusFileError(f"Parameter corpus_file must be a valid path to a file, got {corpus_file!r} instead")
+                raise CorpusFileError(
+                    f"Parameter corpus_file must be a valid path to a file, got {corpus_file!r} instead"
+                )
             return
         super()._check_corpus_sanity(corpus_iterable=corpus_iterable, corpus_file=corpus_file, passes=passes)
 
@@ -313,7 +277,7 @@ class TorchWord2Vec(Word2Vec):
             )  # fmt: skip
         finally:
             self._run, self._scope = None, outer
-            self._forget_passing()
+            self._cache_of_corpora().forget_passing()
 
     def _overrides(self, hooks: tuple[str, ...]) -> list[str]:
         return [n for n in hooks if n in self.__dict__ or getattr(type(self), n) is not getattr(TorchWord2Vec, n)]
@@ -364,12 +328,8 @@ class TorchWord2Vec(Word2Vec):
         corpus = self._corpus(sentences)
         known = len(corpus.token_ids) if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
         run = self._begin_run(known, callbacks)
-        assert run.weights is not None
         size = chunk_tokens(run.plan, run.threads, known)
-        if corpus is not None:
-            chunks = corpus.chunks(size)
-        else:
-            chunks = stream_chunks(sentences, self.wv.key_to_index, size)
+        chunks = corpus.chunks(size) if corpus is not None else stream_chunks(sentences, self.wv.key_to_index, size)
         key = draw_key(self._draw_seed(), self.train_count, cur_epoch)
 
         def step_of(part: CorpusChunk) -> Step:
@@ -379,9 +339,13 @@ class TorchWord2Vec(Word2Vec):
                 done = part.raw_words_before / max(total_words or 0, 1)
             return Step(self._get_next_alpha(done, cur_epoch), key, self.compute_loss)
 
-        loss_before, nothing = self.running_training_loss, Queue()
+        loss_before: float = self.running_training_loss
+        nothing: Queue[None] = Queue()  # gensim's progress line asks for the length of a queue
+        expected = total_words or (int(corpus.raw_offsets[-1]) if corpus is not None else 0)
         start = time.perf_counter() - 0.00001
         due = [1.0]
+
+        bar = ProgressBar(self.progress_bar, cur_epoch, self.epochs, expected)
 
         def progress(report: EpochReport) -> None:
             elapsed = time.perf_counter() - start
@@ -394,14 +358,14 @@ class TorchWord2Vec(Word2Vec):
                 )  # fmt: skip
                 due[0] = elapsed + report_delay
 
-        with _Bar(self.progress_bar, cur_epoch, self.epochs, total_words or int(corpus.raw_offsets[-1] if corpus else 0)) as bar:
+        with bar:
             try:
                 report = train_epoch(
-                    run.engine, run.weights, chunks, step_of,
-                    threads=run.threads, lockstep=self.deterministic and run.choice.engine == "torch", progress=progress,
+                    run.engine, run.weights, chunks, step_of, threads=run.threads,
+                    lockstep=self.deterministic and run.choice.engine == "torch", progress=progress,
                 )  # fmt: skip
             except BaseException:  # Ctrl-C and errors leave what has been trained in the model
-                self._take_weights_back(run)
+                put_back(self, run.weights)
                 raise
         if report.chunks == 0 and self.train_count == 0:
             logger.warning(
@@ -426,28 +390,30 @@ class TorchWord2Vec(Word2Vec):
     def _begin_run(self, epoch_tokens: float, callbacks: Any) -> _Run:
         """The engine and weights of this train() call; made at its first epoch, refreshed where somebody may look."""
         run = self._run
-        if run is None:
-            choice = self.running_on
-            job_threads = LANES if self.deterministic and choice.engine == "torch" else self.workers
-            if choice.engine == "reference" or choice.device.type != "cpu":
-                job_threads = 1
-            threads = self.workers if choice.device.type == "cpu" and choice.engine == "torch" else 1
-            tables, objective = self._tables(), self._objective()
-            counts = self._per_word("count", np.int64)
-            plan = make_plan(objective, tables, counts, threads=job_threads, epoch_tokens=epoch_tokens)
-            logger.info("training on %s with engine %r (%s); %s", choice.device, choice.engine, choice.reason,
-                        f"{plan.step_tiles * plan.tile} tokens a step, {threads} threads")  # fmt: skip
-            run = self._run = _Run(choice, choice.build(Job(objective, tables, plan)), plan, threads)
-        if run.weights is None or run.choice.device.type == "cpu" or callbacks:
-            run.weights = self._weights(run.choice.device)
-        return run
+        if run is not None:
+            if callbacks or run.choice.device.type == "cpu":  # wv.vectors may be another array than before
+                run.weights = weights_of(self, run.choice.device)
+            return run
+        choice = self.running_on
+        several = choice.engine == "torch" and choice.device.type == "cpu"
+        threads = self.workers if several else 1
+        in_flight = LANES if several and self.deterministic else threads
+        tables, objective = tables_of(self), objective_of(self)
+        plan = make_plan(objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens)
+        logger.info(
+            "training on %s with engine %r (%s): %i threads, %i tokens a step",
+            choice.device, choice.engine, choice.reason, threads, plan.step_tiles * plan.tile,
+        )  # fmt: skip
+        engine = choice.build(Job(objective, tables, plan))
+        self._run = _Run(choice, engine, plan, threads, weights_of(self, choice.device))
+        return self._run
 
     def _end_epoch(self, run: _Run, report: EpochReport, cur_epoch: int, seconds: float, callbacks: Any) -> None:
         """Make the vectors current for whoever looks at them now, and write the epoch into the history."""
         if callbacks or cur_epoch + 1 == self.epochs:
-            self._take_weights_back(run)
+            put_back(self, run.weights)
         self._clear_post_train()  # cached norms are those of the epoch before (gensim issue 3429)
-        self._check_finite(cur_epoch)
+        check_finite(self, cur_epoch)
         record = {
             "train_call": self.train_count, "epoch": cur_epoch, "alpha": self.min_alpha_yet_reached,
             "seconds": seconds, "raw_words": report.raw_words, "effective_words": report.effective_words,
@@ -457,111 +423,10 @@ class TorchWord2Vec(Word2Vec):
             record |= {"pairs": report.pairs, "loss": report.loss, "mean_loss": mean}
         self.training_history.append(record)
 
-    def _objective(self) -> Objective:
-        return Objective(
-            skip_gram=bool(self.sg),
-            negative=int(self.negative),
-            hierarchical=bool(self.hs),
-            window=int(self.window),
-            shrink_windows=bool(self.shrink_windows),
-            cbow_mean=bool(self.cbow_mean),
-        )
-
-    def _per_word(self, attribute: str, dtype: type) -> np.ndarray:
-        values = self.wv.expandos.get(attribute)
-        if values is None or len(values) != len(self.wv):
-            raise WeightsError(
-                f"wv has {len(self.wv)} words but {0 if values is None else len(values)} values of {attribute!r}; "
-                "call build_vocab() or build_vocab_from_freq() before train()"
-            )
-        return np.asarray(values).astype(dtype)
-
-    def _tables(self) -> Tables:
-        size = len(self.wv)
-        thresholds = self._per_word("sample_int", np.uint32) if self.sample else keep_all(size)
-        cumulative = None
-        if self.negative:
-            if self.cum_table is None or len(self.cum_table) != size:
-                self.make_cum_table()  # negative was switched on after the vocabulary was built
-            cumulative = self.cum_table
-        paths = None
-        if self.hs:
-            if len(self.wv.expandos.get("code", ())) != size:
-                self.create_binary_tree()
-            paths = pack_paths(self.wv.expandos["code"], self.wv.expandos["point"])
-        return Tables(thresholds, cumulative, paths)
-
-    def _weights(self, device: torch.device) -> Weights:
-        """The model's matrices on a device; on a CPU the very same memory."""
-        self.wv.vectors = self._matrix("wv.vectors", self.wv.vectors)
-        if self.negative:
-            self.syn1neg = self._matrix("syn1neg", getattr(self, "syn1neg", None))
-        if self.hs:
-            self.syn1 = self._matrix("syn1", getattr(self, "syn1", None))
-        lock = np.asarray(self.wv.vectors_lockf, dtype=np.float32)
-        if len(lock) == 1 and lock[0] == 1:
-            lock = None
-        elif not len(lock):
-            raise WeightsError("wv.vectors_lockf is empty; give one factor, or one for each word")
-        else:
-            lock = lock[np.arange(len(self.wv)) % len(lock)]  # gensim's rule for a short lockf
-
-        def to_device(array: np.ndarray | None) -> torch.Tensor | None:
-            return None if array is None else torch.from_numpy(array).to(device)
-
-        inputs = to_device(self.wv.vectors)
-        assert inputs is not None
-        return Weights(
-            inputs,
-            to_device(self.syn1neg if self.negative else None),
-            to_device(self.syn1 if self.hs else None),
-            to_device(lock),
-        )
-
-    def _matrix(self, name: str, array: np.ndarray | None) -> np.ndarray:
-        """A matrix as float32 rows that can be written to, checked; copied only where it was not so already."""
-        wanted = (len(self.wv), int(self.vector_size))
-        if array is None:
-            raise WeightsError(f"{name} is missing; call init_weights() after changing hs or negative")
-        if array.shape != wanted:
-            raise WeightsError(f"{name} has shape {array.shape}, expected {wanted} (words, vector_size)")
-        array = np.require(array, dtype=np.float32, requirements=["C", "W"])
-        if not math.isfinite(float(array.sum(dtype=np.float64))):
-            bad = int((~np.isfinite(array).all(axis=1)).sum())
-            raise WeightsError(f"{name} holds NaN or infinity in {bad} rows before training; replace them or drop the words")
-        return array
-
-    def _take_weights_back(self, run: _Run) -> None:
-        """Copy trained weights from an accelerator into the model's arrays."""
-        if run.weights is None or run.choice.device.type == "cpu":
-            return
-        for array, tensor in (
-            (self.wv.vectors, run.weights.inputs),
-            (getattr(self, "syn1neg", None), run.weights.outputs),
-            (getattr(self, "syn1", None), run.weights.nodes),
-        ):
-            if tensor is not None and array is not None:
-                array[:] = tensor.cpu().numpy()
-
-    def _check_finite(self, cur_epoch: int) -> None:
-        matrices = {"wv.vectors": self.wv.vectors}
-        if self.negative:
-            matrices["syn1neg"] = self.syn1neg
-        if self.hs:
-            matrices["syn1"] = self.syn1
-        for name, matrix in matrices.items():
-            if not math.isfinite(float(matrix.sum(dtype=np.float64))):
-                rows = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-                words = [self.wv.index_to_key[row] for row in rows[:3]] if name != "syn1" else rows[:3].tolist()
-                raise TrainingDivergedError(
-                    f"{name} holds NaN or infinity in {len(rows)} rows after epoch {cur_epoch} (first: {words}). "
-                    f"Lower alpha (now {self.alpha:g}), or subsample frequent words more (sample, now {self.sample:g})."
-                )
-
     # ---- gensim's own job loop, for subclasses that override its hooks -----------------------------------------
 
     def _train_epoch_by_jobs(self, hooks: list[str], data_iterable: Any, cur_epoch: int, **kwargs: Any) -> Any:
-        """gensim's loop of queues and threads, with our engine in `_do_train_job` and errors that reach the caller."""
+        """Run gensim's loop of queues and threads, our engine in `_do_train_job`; errors reach the caller."""
         if cur_epoch == 0:
             logger.info("%s overrides %s: training job by job through gensim's loop", type(self).__name__, hooks)
         began, callbacks = time.perf_counter(), kwargs["callbacks"]
@@ -574,7 +439,7 @@ class TorchWord2Vec(Word2Vec):
                 raise run.error
         except BaseException as error:
             run.error = run.error or error  # tells the threads to stop
-            self._take_weights_back(run)
+            put_back(self, run.weights)
             raise
         finally:
             torch.set_num_threads(before)
@@ -583,11 +448,11 @@ class TorchWord2Vec(Word2Vec):
         return result
 
     def _worker_loop(self, job_queue, progress_queue):
-        """gensim's worker; an error is kept for the caller, and the queue is emptied so that nobody waits for ever."""
+        """Run gensim's worker; an error is kept for the caller, and the queue is emptied so that nobody waits."""
         torch.set_num_threads(1)
         try:
             super()._worker_loop(job_queue, progress_queue)
-        except BaseException as error:  # noqa: BLE001 (raised again by _train_epoch_by_jobs)
+        except BaseException as error:  # raised again by _train_epoch_by_jobs
             if self._run is not None:
                 self._run.error = self._run.error or error
             while job_queue.get() is not None:
@@ -595,7 +460,7 @@ class TorchWord2Vec(Word2Vec):
             progress_queue.put(None)
 
     def _job_producer(self, data_iterator, job_queue, cur_epoch=0, total_examples=None, total_words=None):
-        """gensim's producer; it stops when a thread has failed, and an error of the corpus ends the workers."""
+        """Run gensim's producer; it stops when a thread has failed, and an error of the corpus ends the workers."""
         run = self._run
 
         def until_failure() -> Iterator[Any]:
@@ -608,7 +473,7 @@ class TorchWord2Vec(Word2Vec):
             super()._job_producer(
                 until_failure(), job_queue, cur_epoch=cur_epoch, total_examples=total_examples, total_words=total_words
             )
-        except BaseException as error:  # noqa: BLE001 (raised again by _train_epoch_by_jobs)
+        except BaseException as error:  # raised again by _train_epoch_by_jobs
             if run is not None:
                 run.error = run.error or error
             for _ in range(self.workers):
@@ -630,7 +495,6 @@ class TorchWord2Vec(Word2Vec):
             Effective words and raw words of the job.
         """
         run = self._run or self._begin_run(float(self.wv.expandos["count"].sum()), ())
-        assert run.weights is not None
         corpus = encode(sentences, self.wv.key_to_index)
         with run.lock:
             position, run.position = run.position, run.position + len(corpus.token_ids)
@@ -657,7 +521,9 @@ class TorchWord2Vec(Word2Vec):
             self.training_history = []
 
     @classmethod
-    def load(cls, *args, rethrow=False, device: DeviceLike = None, engine: str | None = None, **kwargs):
+    def load(
+        cls, *args, rethrow=False, device: DeviceLike = None, engine: str | None = None, **kwargs
+    ) -> TorchWord2Vec:
         """Load a model that TorchWord2Vec or gensim's Word2Vec saved.
 
         Parameters
@@ -686,32 +552,3 @@ class TorchWord2Vec(Word2Vec):
 def _lines(corpus_file: Any) -> LineSentence:
     """The lines of a file as sentences, however long."""
     return LineSentence(corpus_file, max_sentence_length=sys.maxsize)
-
-
-class _Bar:
-    """A tqdm bar of raw words for one epoch, or nothing."""
-
-    def __init__(self, wanted: bool, epoch: int, epochs: int, total: int) -> None:
-        self._bar: Any = None
-        if wanted:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError as error:
-                raise ImportError("progress_bar=True needs tqdm: pip install 'torchw2v[progress]'") from error
-            label = f"epoch {epoch + 1}/{epochs}"
-            self._bar = tqdm(total=total or None, desc=label, unit=" words", unit_scale=True, leave=True)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, report: EpochReport) -> None:
-        if self._bar is not None:
-            if report.loss and report.pairs:
-                self._bar.set_postfix(loss=f"{report.loss / report.pairs:.3f}", refresh=False)
-            self._bar.update(report.raw_words - self._bar.n)
-
-

@@ -86,7 +86,7 @@ def _signed(word: int) -> int:
 
 
 def _xor_shift_(h: torch.Tensor, bits: int) -> torch.Tensor:
-    """h ^= h >> bits, with zeros (not copies of the sign) shifted in."""
+    """Do h ^= h >> bits, with zeros (not copies of the sign) shifted in."""
     return h.bitwise_xor_((h >> bits).bitwise_and_((1 << (32 - bits)) - 1))
 
 

@@ -31,7 +31,7 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
 
 
 def gensim_sigmoid(scores: np.ndarray) -> np.ndarray:
-    """gensim's lookup table of 1,000 float32 entries, index scale 83 included: up to 0.0092 off. |score| < 6."""
+    """Look up gensim's table of 1,000 float32 entries, index scale 83 included: up to 0.0092 off. |score| < 6."""
     grid = np.exp((np.arange(_GENSIM_TABLE, dtype=np.float32) / np.float32(_GENSIM_TABLE) * 2 - 1) * GENSIM_MAX_SCORE)
     table = (grid / (grid + 1)).astype(np.float32)
     index = ((scores.astype(np.float32) + GENSIM_MAX_SCORE) * np.float32(_GENSIM_SCALE)).astype(np.int64)
@@ -57,7 +57,7 @@ class Arithmetic:
     one_row_at_a_time: bool = False
 
     def pull(self, hidden: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """label - sigmoid(score) of each output row: [K] from hidden [D], rows [K, D], labels [K]."""
+        """Return label - sigmoid(score) of each output row: [K] from hidden [D], rows [K, D], labels [K]."""
         scores = rows @ hidden
         trained = np.abs(scores) < GENSIM_MAX_SCORE if self.skip_saturated else np.ones(len(scores), dtype=bool)
         pull = np.zeros_like(scores)
@@ -172,7 +172,8 @@ class ReferenceEngine:
     def __init__(self, job: Job) -> None:
         self.job = job
         plan = job.plan
-        self._expected_pairs = {"inputs": plan.input_pairs, "outputs": plan.output_pairs, "nodes": plan.node_pairs}
+        expected = {"inputs": plan.input_pairs, "outputs": plan.output_pairs, "nodes": plan.node_pairs}
+        self._expected_pairs = {name: pairs for name, pairs in expected.items() if pairs is not None}
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
         """Change the weights in place. Inside a step all reads are from the weights at its start."""
@@ -293,4 +294,3 @@ class ReferenceEngine:
         lanes = LANE_NEGATIVES + block * shared + np.arange(shared)
         draws = draws_numpy(step.draw_key, np.full(shared, position), lanes)
         return np.searchsorted(cumulative, scaled(draws, int(cumulative[-1]))).tolist()
-

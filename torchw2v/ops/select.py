@@ -54,13 +54,13 @@ def _check_present(device: torch.device, asked: DeviceLike) -> None:
     """Fail now, by name, rather than in the first tensor operation."""
     if device.type == "cpu":
         return
-    cure = "use device='cpu' or device='auto'"
+    wish, cure = f"device={str(asked)!r} was asked for", "use device='cpu' or device='auto'"
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise EngineUnavailableError(f"device={str(asked)!r} was asked for, but torch sees no CUDA device here; {cure}")
+            raise EngineUnavailableError(f"{wish}, but torch sees no CUDA device here; {cure}")
         if (device.index or 0) >= torch.cuda.device_count():
             found = torch.cuda.device_count()
-            raise EngineUnavailableError(f"device={str(asked)!r} was asked for, but there are {found} CUDA devices; {cure}")
+            raise EngineUnavailableError(f"{wish}, but there are {found} CUDA devices; {cure}")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -106,5 +106,6 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
     if deterministic and found.type != "cpu":
         raise EngineUnavailableError(f"deterministic=True is offered on the CPU only, not on {found}; use device='cpu'")
     name = "reference" if wants_reference else "torch"
-    how = f"engine={engine!r} was asked for" if engine not in (None, "auto") else "engine='auto': portable torch operations"
+    asked = engine not in (None, "auto")
+    how = f"engine={engine!r} was asked for" if asked else "engine='auto': portable torch operations"
     return Choice(found, name, f"{reason}; {how}")

@@ -125,7 +125,11 @@ class TorchEngine:
         plan, paths = job.plan, job.tables.paths
         self._pairs = {
             name: torch.from_numpy(pairs).to(self.device)
-            for name, pairs in (("inputs", plan.input_pairs), ("outputs", plan.output_pairs), ("nodes", plan.node_pairs))
+            for name, pairs in (
+                ("inputs", plan.input_pairs),
+                ("outputs", plan.output_pairs),
+                ("nodes", plan.node_pairs),
+            )
             if pairs is not None
         }
         self._tree = _Tree(paths, self._pairs["nodes"]) if paths is not None else None
@@ -229,9 +233,7 @@ class TorchEngine:
         inside = (slot >= first).logical_and_(slot <= last).logical_and_(slot != own.unsqueeze(1))
         return inside.to(dtype)
 
-    def _scale(
-        self, matrix: str, rows: torch.Tensor, pairs: torch.Tensor, alpha: float, size: int
-    ) -> torch.Tensor:
+    def _scale(self, matrix: str, rows: torch.Tensor, pairs: torch.Tensor, alpha: float, size: int) -> torch.Tensor:
         """Alpha times the row caps: no row is pulled further than MAX_STALE_PULL by one snapshot.
 
         Parameters
@@ -249,7 +251,7 @@ class TorchEngine:
         -------
         tensor [t, U]
         """
-        # One row of counters a step. Rows whose indices agree modulo _COUNTERS share one: the cap errs on the safe side.
+        # One row of counters a step. Rows whose indices agree modulo _COUNTERS share one: the cap errs to the safe side.
         step = torch.arange(len(rows), device=self.device).div_(size, rounding_mode="floor")
         counter = (rows % _COUNTERS).add_(step.mul_(_COUNTERS).unsqueeze(1)).flatten()
         counts = torch.zeros(-(-len(rows) // size) * _COUNTERS, dtype=pairs.dtype, device=self.device)

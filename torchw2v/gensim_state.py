@@ -1,0 +1,137 @@
+"""A gensim model's vocabulary and matrices, read into the engines' terms and written back.
+
+The only file besides word2vec.py that knows gensim's attributes (`syn1neg`, `cum_table`, `vectors_lockf`, ...).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from gensim.models.word2vec import Word2Vec
+
+from torchw2v.errors import TrainingDivergedError, WeightsError
+from torchw2v.ops.contract import Objective, Tables, Weights
+from torchw2v.tables import keep_all, pack_paths
+
+
+def objective_of(model: Word2Vec) -> Objective:
+    """The model's settings that decide which pairs are trained."""
+    return Objective(
+        skip_gram=bool(model.sg),
+        negative=int(model.negative),
+        hierarchical=bool(model.hs),
+        window=int(model.window),
+        shrink_windows=bool(model.shrink_windows),
+        cbow_mean=bool(model.cbow_mean),
+    )
+
+
+def counts_of(model: Word2Vec) -> np.ndarray:
+    """Corpus counts: int64 array [V]."""
+    return _per_word(model, "count").astype(np.int64)
+
+
+def _per_word(model: Word2Vec, attribute: str) -> np.ndarray:
+    values = model.wv.expandos.get(attribute)
+    if values is None or len(values) != len(model.wv):
+        raise WeightsError(
+            f"wv has {len(model.wv)} words but {0 if values is None else len(values)} values of {attribute!r}; "
+            "call build_vocab() or build_vocab_from_freq() before train()"
+        )
+    return np.asarray(values)
+
+
+def tables_of(model: Word2Vec) -> Tables:
+    """The vocabulary's tables. Those that a setting changed after build_vocab() asks for are made by gensim now."""
+    size = len(model.wv)
+    thresholds = _per_word(model, "sample_int").astype(np.uint32) if model.sample else keep_all(size)
+    cumulative = paths = None
+    if model.negative:
+        if model.cum_table is None or len(model.cum_table) != size:
+            model.make_cum_table()
+        cumulative = model.cum_table
+    if model.hs:
+        if len(model.wv.expandos.get("code", ())) != size:
+            model.create_binary_tree()
+        paths = pack_paths(model.wv.expandos["code"], model.wv.expandos["point"])
+    return Tables(thresholds, cumulative, paths)
+
+
+def weights_of(model: Word2Vec, device: torch.device) -> Weights:
+    """The model's matrices on a device; on a CPU the very same memory.
+
+    Raises
+    ------
+    WeightsError
+        A matrix is missing, of the wrong shape, or holds NaN or infinity.
+    """
+    model.wv.vectors = _matrix(model, "wv.vectors", model.wv.vectors)
+    if model.negative:
+        model.syn1neg = _matrix(model, "syn1neg", getattr(model, "syn1neg", None))
+    if model.hs:
+        model.syn1 = _matrix(model, "syn1", getattr(model, "syn1", None))
+    lock = np.asarray(model.wv.vectors_lockf, dtype=np.float32)
+    if not len(lock):
+        raise WeightsError("wv.vectors_lockf is empty; give one factor, or one for each word")
+    free = len(lock) == 1 and lock[0] == 1
+    lock = lock[np.arange(len(model.wv)) % len(lock)]  # gensim's rule for a short lockf
+
+    def to_device(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return Weights(
+        inputs=to_device(model.wv.vectors),
+        outputs=to_device(model.syn1neg) if model.negative else None,
+        nodes=to_device(model.syn1) if model.hs else None,
+        input_lock=None if free else to_device(lock),
+    )
+
+
+def _matrix(model: Word2Vec, name: str, array: np.ndarray | None) -> np.ndarray:
+    """A matrix as float32 rows that can be written to, checked; copied only where it was not so already."""
+    wanted = (len(model.wv), int(model.vector_size))
+    if array is None:
+        raise WeightsError(f"{name} is missing; call init_weights() after changing hs or negative")
+    if array.shape != wanted:
+        raise WeightsError(f"{name} has shape {array.shape}, expected {wanted} (words, vector_size)")
+    array = np.require(array, dtype=np.float32, requirements=["C", "W"])
+    if not _finite(array):
+        rows = len(_broken_rows(array))
+        raise WeightsError(f"{name} holds NaN or infinity in {rows} rows before training; replace them")
+    return array
+
+
+def _finite(array: np.ndarray) -> bool:
+    return math.isfinite(float(array.sum(dtype=np.float64)))  # no temporary the size of the matrix
+
+
+def _broken_rows(array: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(~np.isfinite(array).all(axis=1))
+
+
+def put_back(model: Word2Vec, weights: Weights) -> None:
+    """Copy trained weights from an accelerator into the model's arrays; on a CPU they are the same memory."""
+    if weights.inputs.device.type == "cpu":
+        return
+    pairs = [(model.wv.vectors, weights.inputs)]
+    pairs += [(model.syn1neg, weights.outputs)] if weights.outputs is not None else []
+    pairs += [(model.syn1, weights.nodes)] if weights.nodes is not None else []
+    for array, tensor in pairs:
+        array[:] = tensor.cpu().numpy()
+
+
+def check_finite(model: Word2Vec, epoch: int) -> None:
+    """Raise TrainingDivergedError, naming words and cure, where an epoch left NaN or infinity."""
+    matrices = {"wv.vectors": model.wv.vectors}
+    matrices |= {"syn1neg": model.syn1neg} if model.negative else {}
+    matrices |= {"syn1": model.syn1} if model.hs else {}
+    for name, matrix in matrices.items():
+        if not _finite(matrix):
+            rows = _broken_rows(matrix)
+            first = rows[:3].tolist() if name == "syn1" else [model.wv.index_to_key[row] for row in rows[:3]]
+            raise TrainingDivergedError(
+                f"{name} holds NaN or infinity in {len(rows)} rows after epoch {epoch} (first: {first}). "
+                f"Lower alpha (now {model.alpha:g}), or subsample frequent words more (sample, now {model.sample:g})."
+            )
