@@ -12,6 +12,10 @@ class SettingError(TorchW2VError, ValueError):
     """A constructor argument or model attribute is out of its range."""
 
 
+class SettingTypeError(SettingError, TypeError):
+    """A size is not a number at all."""
+
+
 class CorpusTypeError(TorchW2VError, TypeError):
     """What was given as a corpus is not one."""
 
@@ -22,10 +26,6 @@ class CorpusFileError(TorchW2VError, TypeError):
 
 class EmptyVocabularyError(TorchW2VError, RuntimeError):
     """No word survived `min_count` (or the corpus was empty)."""
-
-
-class VocabularyError(TorchW2VError, TypeError):
-    """The vocabulary's tables cannot be used."""
 
 
 class EngineUnavailableError(TorchW2VError, ValueError):

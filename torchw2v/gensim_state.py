@@ -72,7 +72,7 @@ def weights_of(model: Word2Vec, device: torch.device) -> Weights:
         model.syn1neg = _matrix(model, "syn1neg", getattr(model, "syn1neg", None))
     if model.hs:
         model.syn1 = _matrix(model, "syn1", getattr(model, "syn1", None))
-    lock = np.asarray(model.wv.vectors_lockf, dtype=np.float32)
+    lock = np.asarray(getattr(model.wv, "vectors_lockf", [1.0]), dtype=np.float32)  # reset_from() leaves it out
     if not len(lock):
         raise WeightsError("wv.vectors_lockf is empty; give one factor, or one for each word")
     free = len(lock) == 1 and lock[0] == 1
@@ -104,7 +104,8 @@ def _matrix(model: Word2Vec, name: str, array: np.ndarray | None) -> np.ndarray:
 
 
 def _finite(array: np.ndarray) -> bool:
-    return math.isfinite(float(array.sum(dtype=np.float64)))  # no temporary the size of the matrix
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return math.isfinite(float(array.sum(dtype=np.float64)))  # no temporary the size of the matrix
 
 
 def _broken_rows(array: np.ndarray) -> np.ndarray:

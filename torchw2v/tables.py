@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from torchw2v.constants import UINT32_SPAN
-from torchw2v.errors import VocabularyError
 from torchw2v.ops.contract import HuffmanPaths
 
 
@@ -26,19 +25,8 @@ def pack_paths(codes: Sequence[Sequence[int]], points: Sequence[Sequence[int]]) 
     points : V sequences of int
         gensim's `point` attribute: inner nodes, root first.
 
-    Raises
-    ------
-    VocabularyError
-        A word has no path: gensim confuses whole-number tokens with row numbers.
-
     Example: codes [[0], [1, 0]], points [[0], [0, 1]] -> points [0, 0, 1], labels [1, 0, 1], offsets [0, 1, 3]
     """
-    for word, (code, point) in enumerate(zip(codes, points, strict=True)):
-        if not hasattr(code, "__len__") or not hasattr(point, "__len__"):
-            raise VocabularyError(
-                f"word {word} has no Huffman path. gensim files the paths of whole-number tokens under the wrong word "
-                "when hs=1; give tokens as strings, e.g. [str(token) for token in sentence]"
-            )
     lengths = np.fromiter(map(len, points), dtype=np.int64, count=len(points))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     flat_points = np.concatenate([np.zeros(0, np.int32), *(np.asarray(p, dtype=np.int32) for p in points)])

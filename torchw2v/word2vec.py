@@ -15,16 +15,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any
 
 import torch
+from gensim.models import KeyedVectors
 from gensim.models.word2vec import LineSentence, Word2Vec
 
 from torchw2v.corpus import CorpusChunk, EncodedCorpus, encode, scan, stream_chunks
 from torchw2v.corpus_cache import CorpusCache
-from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyError, SettingError
+from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyError, SettingError, SettingTypeError
 from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
 from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import draw_key
@@ -52,6 +54,7 @@ class _Run:
     engine: Engine
     plan: Plan
     threads: int
+    in_flight: int  # threads or lanes that compute from the same weights
     weights: Weights
     report: EpochReport = field(default_factory=EpochReport)  # of the epoch under way in gensim's job loop
     position: int = 0  # next token position in gensim's job loop
@@ -154,7 +157,8 @@ class TorchWord2Vec(Word2Vec):
             try:
                 number = int(value)
             except (TypeError, ValueError) as error:
-                raise SettingError(f"{name}={value!r} is not a whole number; give {name} >= {least}") from error
+                kind = SettingTypeError if isinstance(error, TypeError) else SettingError
+                raise kind(f"{name}={value!r} is not a whole number; give {name} >= {least}") from error
             if not least <= number < 2**31:
                 raise SettingError(f"{name}={value!r} is out of range; give {name} >= {least} (and below 2**31)")
 
@@ -201,6 +205,16 @@ class TorchWord2Vec(Word2Vec):
             update=update, keep_raw_vocab=keep_raw_vocab, trim_rule=trim_rule, min_count=min_count, sample=sample,
             dry_run=dry_run,
         )  # fmt: skip
+
+    def make_cum_table(self, domain=2**31 - 1):
+        """As gensim's, also for whole-number tokens, which gensim takes for row numbers here."""
+        with _keys_set_aside(self.wv):
+            super().make_cum_table(domain=domain)
+
+    def create_binary_tree(self):
+        """As gensim's, also for whole-number tokens, which gensim takes for row numbers here."""
+        with _keys_set_aside(self.wv):
+            super().create_binary_tree()
 
     def _corpus(self, sentences: Any) -> EncodedCorpus | None:
         """The encoded corpus; None if it must be streamed."""
@@ -328,7 +342,7 @@ class TorchWord2Vec(Word2Vec):
         corpus = self._corpus(sentences)
         known = len(corpus.token_ids) if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
         run = self._begin_run(known, callbacks)
-        size = chunk_tokens(run.plan, run.threads, known)
+        size = chunk_tokens(run.plan, run.in_flight, known)
         chunks = corpus.chunks(size) if corpus is not None else stream_chunks(sentences, self.wv.key_to_index, size)
         key = draw_key(self._draw_seed(), self.train_count, cur_epoch)
 
@@ -405,7 +419,7 @@ class TorchWord2Vec(Word2Vec):
             choice.device, choice.engine, choice.reason, threads, plan.step_tiles * plan.tile,
         )  # fmt: skip
         engine = choice.build(Job(objective, tables, plan))
-        self._run = _Run(choice, engine, plan, threads, weights_of(self, choice.device))
+        self._run = _Run(choice, engine, plan, threads, in_flight, weights_of(self, choice.device))
         return self._run
 
     def _end_epoch(self, run: _Run, report: EpochReport, cur_epoch: int, seconds: float, callbacks: Any) -> None:
@@ -547,6 +561,16 @@ class TorchWord2Vec(Word2Vec):
         if engine is not None:
             model.engine = engine
         return model
+
+
+@contextmanager
+def _keys_set_aside(wv: KeyedVectors) -> Iterator[None]:
+    """Make gensim read whole numbers as rows only, not first as keys."""
+    key_to_index, wv.key_to_index = wv.key_to_index, {}
+    try:
+        yield
+    finally:
+        wv.key_to_index = key_to_index
 
 
 def _lines(corpus_file: Any) -> LineSentence:

@@ -1,0 +1,515 @@
+"""Bad input is refused early, with gensim's error type where gensim raises, and a message that names the cure."""
+
+import inspect
+import logging
+import threading
+
+import numpy as np
+import pytest
+import torch
+from gensim.models import Word2Vec
+from gensim.models.word2vec import LineSentence
+
+import torchw2v.errors
+from torchw2v import TorchWord2Vec
+from torchw2v.errors import (
+    CorpusFileError,
+    CorpusTypeError,
+    EmptyVocabularyError,
+    EngineUnavailableError,
+    SettingError,
+    SettingTypeError,
+    TorchW2VError,
+    TrainingDivergedError,
+    WeightsError,
+)
+
+SENTENCES = [["a", "b", "c"], ["a", "c", "b"]] * 10
+SMALL = {"vector_size": 8, "min_count": 1, "workers": 1}
+PATIENCE = 20  # seconds after which a call counts as hung
+
+RAISED_BY = {
+    SettingError: ValueError,
+    SettingTypeError: TypeError,
+    CorpusTypeError: TypeError,
+    CorpusFileError: TypeError,
+    EmptyVocabularyError: RuntimeError,
+    EngineUnavailableError: ValueError,
+    WeightsError: ValueError,
+    TrainingDivergedError: FloatingPointError,
+}
+
+
+def ours(**settings):
+    return TorchWord2Vec(**{**SMALL, "device": "cpu", **settings})
+
+
+def gensims(**settings):
+    return Word2Vec(**{**SMALL, **settings})
+
+
+def built(make, **settings):
+    model = make(**settings)
+    model.build_vocab(SENTENCES)
+    return model
+
+
+def train(model, sentences=SENTENCES, **arguments):
+    return model.train(sentences, **{"total_examples": len(SENTENCES), "epochs": 1, **arguments})
+
+
+def in_time(call):
+    """Call in a thread, so that a call which never returns fails the test instead of stopping all tests."""
+    outcome = []
+
+    def run():
+        try:
+            outcome.append((call(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert outcome, f"no answer after {PATIENCE} s"
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
+
+
+def error_of(call):
+    with pytest.raises(Exception) as caught:
+        call()
+    return caught.value
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("a b c\na c b\n" * 10)
+    return str(path)
+
+
+@pytest.fixture
+def latin_file(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"a b c\na c b\ncaf\xe9 b c\n" * 4)
+    return str(path)
+
+
+# ---- the family --------------------------------------------------------------------------------------------------
+
+
+def test_error_family_is_complete_here():
+    family = {
+        error
+        for _, error in inspect.getmembers(torchw2v.errors, inspect.isclass)
+        if issubclass(error, TorchW2VError) and error is not TorchW2VError
+    }
+    assert family == set(RAISED_BY)
+
+
+@pytest.mark.parametrize(("error", "gensims_type"), RAISED_BY.items(), ids=lambda error: error.__name__)
+def test_error_class_inherits_gensims_type(error, gensims_type):
+    assert issubclass(error, gensims_type)
+    assert issubclass(error, TorchW2VError)
+
+
+# ---- the corpus --------------------------------------------------------------------------------------------------
+
+BAD_CORPORA = {
+    "train-no-corpus": (
+        lambda make, path: built(make).train(total_examples=1, epochs=1),
+        TypeError,
+        "corpus_file or corpus_iterable",
+    ),
+    "build-vocab-no-corpus": (lambda make, path: make().build_vocab(), TypeError, "corpus_file or corpus_iterable"),
+    "both-in-constructor": (
+        lambda make, path: make(sentences=SENTENCES, corpus_file=path),
+        TypeError,
+        "corpus_file and corpus_iterable must not",
+    ),
+    "both-in-train": (
+        lambda make, path: train(built(make), corpus_file=path, total_words=60),
+        TypeError,
+        "corpus_file and corpus_iterable must not",
+    ),
+    "number-as-sentences": (lambda make, path: make(sentences=5), TypeError, "iterable of lists of strings, got 5"),
+    "numbers-as-sentence": (lambda make, path: make(sentences=[1, 2]), TypeError, "'int' object is not iterable"),
+    "unhashable-token": (lambda make, path: make(sentences=[[["a"]]]), TypeError, "unhashable"),
+    "generator": (
+        lambda make, path: make(sentences=(s for s in SENTENCES)),
+        TypeError,
+        "generator as .* can't support 6 passes",
+    ),
+    "generator-in-train": (
+        lambda make, path: train(built(make), (s for s in SENTENCES), epochs=2),
+        TypeError,
+        "generator as .* can't support 2 passes",
+    ),
+    "train-before-build-vocab": (lambda make, path: train(make()), RuntimeError, "first build vocabulary"),
+    "no-word-reaches-min-count": (
+        lambda make, path: make(sentences=SENTENCES, min_count=500),
+        RuntimeError,
+        "first build vocabulary",
+    ),
+    "empty-corpus": (lambda make, path: make(sentences=[]), RuntimeError, "first build vocabulary"),
+    "only-empty-sentences": (lambda make, path: make(sentences=[[], []]), RuntimeError, "first build vocabulary"),
+    "missing-corpus-file": (
+        lambda make, path: make(corpus_file=path + ".gone"),
+        TypeError,
+        "valid path .*text.txt.gone",
+    ),
+    "number-as-corpus-file": (lambda make, path: make(corpus_file=5), TypeError, "valid path .*5"),
+    "missing-line-sentence": (
+        lambda make, path: make(sentences=LineSentence(path + ".gone")),
+        FileNotFoundError,
+        "text.txt.gone",
+    ),
+    "epochs-missing": (
+        lambda make, path: built(make).train(SENTENCES, total_examples=20),
+        ValueError,
+        "explicit epochs count.*epochs=model.epochs",
+    ),
+    "epochs-zero": (lambda make, path: train(built(make), epochs=0), ValueError, "explicit epochs count"),
+    "totals-missing": (
+        lambda make, path: built(make).train(SENTENCES, epochs=1),
+        ValueError,
+        "total_examples or total_words.*total_examples=model.corpus_count",
+    ),
+    "corpus-file-without-total-words": (
+        lambda make, path: built(make).train(corpus_file=path, total_examples=20, epochs=1),
+        ValueError,
+        "total_words must be provided alongside corpus_file",
+    ),
+    "neither-hs-nor-negative": (
+        lambda make, path: make(sentences=SENTENCES, hs=0, negative=0),
+        ValueError,
+        "either 'hs' or 'negative'",
+    ),
+    "negative-switched-off-before-train": (
+        lambda make, path: train(with_attribute(built(make), "negative", 0)),
+        ValueError,
+        "either 'hs' or 'negative'",
+    ),
+}
+
+
+def with_attribute(model, name, value):
+    setattr(model, name, value)
+    return model
+
+
+@pytest.mark.parametrize("make", [gensims, ours], ids=["gensim", "torchw2v"])
+@pytest.mark.parametrize(("call", "error", "message"), BAD_CORPORA.values(), ids=BAD_CORPORA)
+def test_bad_call_raises_the_same_in_both_libraries(make, call, error, message, text_file):
+    with pytest.raises(error, match=message):
+        in_time(lambda: call(make, text_file))
+
+
+@pytest.mark.parametrize("text", ["a b c", b"a b c"], ids=["str", "bytes"])
+@pytest.mark.parametrize("door", ["constructor", "build_vocab", "train"])
+def test_plain_text_as_sentences_is_refused(text, door):
+    doors = {
+        "constructor": lambda: ours(sentences=text),
+        "build_vocab": lambda: ours().build_vocab(text),
+        "train": lambda: train(built(ours), text),
+    }
+    with pytest.raises(CorpusTypeError, match=r"iterable of lists of words, got the .*a b c.*corpus_file=.*split\(\)"):
+        in_time(doors[door])
+
+
+ONE_SHOTS = {
+    "generator": lambda: (s for s in SENTENCES),
+    "map": lambda: map(list, SENTENCES),
+    "filter": lambda: filter(None, SENTENCES),
+    "zip": lambda: zip("ab", "cd", strict=True),
+    "list_iterator": lambda: iter(SENTENCES),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_SHOTS)
+def test_one_shot_iterator_with_several_epochs_is_refused(kind):
+    with pytest.raises(CorpusTypeError, match=f"{kind} as sentences can't support 6 passes.*Use a list"):
+        in_time(lambda: ours(sentences=ONE_SHOTS[kind](), epochs=5))
+    with pytest.raises(CorpusTypeError, match=f"{kind} as sentences can't support 2 passes.*Use a list"):
+        in_time(lambda: train(built(ours), ONE_SHOTS[kind](), epochs=2))
+
+
+def test_generator_is_enough_to_build_a_vocabulary_and_to_train_one_epoch():
+    model = ours(sample=0)
+    model.build_vocab(s for s in SENTENCES)
+    assert set(model.wv.key_to_index) == {"a", "b", "c"}
+    assert train(model, (s for s in SENTENCES), epochs=1) == (60, 60)
+
+
+def test_empty_vocabulary_message_has_min_count_and_highest_count():
+    with pytest.raises(EmptyVocabularyError, match=r"min_count=500 .* 20 times.*Lower min_count"):
+        ours(sentences=SENTENCES, min_count=500)
+
+
+def test_empty_corpus_message_says_so():
+    with pytest.raises(EmptyVocabularyError, match="the corpus held no words"):
+        ours(sentences=[])
+
+
+def test_empty_corpus_file_is_refused(tmp_path):
+    path = tmp_path / "empty.txt"
+    path.write_text("\n\n")
+    with pytest.raises(EmptyVocabularyError, match="the corpus held no words"):
+        in_time(lambda: ours(corpus_file=str(path)))
+
+
+@pytest.mark.parametrize("make", [gensims, ours], ids=["gensim", "torchw2v"])
+def test_directory_as_corpus_file_is_refused(make, tmp_path):
+    with pytest.raises(TypeError, match=f"valid path to a file, got .*{tmp_path.name}"):
+        make(corpus_file=str(tmp_path))
+    with pytest.raises(TypeError, match="valid path to a file"):
+        built(make).train(corpus_file=str(tmp_path), total_words=60, epochs=1)
+
+
+def test_corpus_file_errors_are_of_our_family(tmp_path):
+    with pytest.raises(CorpusFileError, match=r"gone\.txt"):
+        ours(corpus_file=str(tmp_path / "gone.txt"))
+    with pytest.raises(SettingError, match="total_words"):
+        built(ours).train(corpus_file=__file__, total_examples=20, epochs=1)
+
+
+INVALID_UTF8 = {
+    "corpus_file": lambda path: in_time(lambda: ours(corpus_file=path)),
+    "LineSentence": lambda path: in_time(lambda: ours(sentences=LineSentence(path))),
+    "corpus_file-in-train": lambda path: in_time(lambda: built(ours).train(corpus_file=path, total_words=60, epochs=1)),
+    "LineSentence-in-train": lambda path: in_time(lambda: train(built(ours), LineSentence(path))),
+    "streamed-in-train": lambda path: in_time(lambda: train(built(ours), Streamed(path))),
+}
+
+
+class Streamed(LineSentence):
+    """A reader of the user's own: its sentences are not kept from one epoch to the next."""
+
+
+@pytest.mark.parametrize("door", INVALID_UTF8)
+def test_invalid_utf8_error_names_the_place_and_the_cure(door, latin_file):
+    with pytest.raises(UnicodeDecodeError, match=r"after 2 sentences, near .*caf.*must be UTF-8.*latin-1"):
+        INVALID_UTF8[door](latin_file)
+
+
+def test_list_of_plain_strings_warns_as_gensim_does(caplog):
+    warnings = {}
+    for make in (gensims, ours):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            make(sentences=["abc", "acb"])
+        warnings[make] = [r.getMessage() for r in caplog.records if "should be a list of words" in r.getMessage()]
+    assert len(warnings[gensims]) == 1
+    assert warnings[ours] == warnings[gensims]
+
+
+def test_list_of_words_does_not_warn_of_plain_strings(caplog):
+    with caplog.at_level(logging.WARNING):
+        ours(sentences=SENTENCES)
+    assert not [r for r in caplog.records if "should be a list of words" in r.getMessage()]
+
+
+@pytest.mark.parametrize("make", [gensims, ours], ids=["gensim", "torchw2v"])
+def test_training_on_an_exhausted_iterator_warns(make, caplog):
+    with caplog.at_level(logging.WARNING):
+        train(built(make), iter([]))
+    assert "train() called with an empty iterator" in caplog.text
+
+
+# ---- settings ----------------------------------------------------------------------------------------------------
+
+OUT_OF_RANGE = [
+    (name, value)
+    for name in ("vector_size", "window", "negative", "workers")
+    for value in (0, -1, "x", None, 2**31)
+    if (name, value) != ("negative", 0)  # allowed with hs=1
+]
+WITHOUT_ERROR_IN_GENSIM = None
+
+
+def gensims_error(name, value):
+    """What gensim's constructor raises, without a corpus: with one it hangs for some of these values."""
+    try:
+        gensims(**{name: value})
+    except Exception as error:
+        return type(error)
+    return WITHOUT_ERROR_IN_GENSIM
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_size_out_of_range_is_refused_by_the_constructor(name, value):
+    with pytest.raises(SettingError, match=f"{name}={value!r} .*give {name} >= [01]"):
+        in_time(lambda: ours(**{name: value}))
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_size_out_of_range_raises_gensims_type_where_gensim_raises(name, value):
+    expected = gensims_error(name, value)
+    if expected is WITHOUT_ERROR_IN_GENSIM:
+        expected = SettingError
+    assert isinstance(error_of(lambda: ours(**{name: value})), expected)
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_size_out_of_range_is_refused_by_train_after_the_attribute_was_changed(name, value):
+    model = built(ours)
+    before = model.wv.vectors.copy()
+    setattr(model, name, value)
+    with pytest.raises(SettingError, match=f"{name}={value!r} .*give {name} >= [01]"):
+        in_time(lambda: train(model))
+    assert np.array_equal(model.wv.vectors, before)
+
+
+def test_training_goes_on_after_a_refused_setting_was_put_right():
+    model = built(ours, sample=0)
+    model.window = 0
+    with pytest.raises(SettingError, match="window=0"):
+        train(model)
+    model.window = 2
+    assert train(model) == (60, 60)
+
+
+# ---- engines and devices -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "", "Torch"])
+def test_unknown_engine_is_refused_and_the_known_ones_named(engine):
+    with pytest.raises(EngineUnavailableError, match=f"engine='{engine}' is unknown.*'auto', 'reference', 'torch'"):
+        ours(engine=engine)
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:x", "", 1.5])
+def test_unknown_device_is_refused_and_the_known_ones_named(device):
+    with pytest.raises(EngineUnavailableError, match=f"device={device!r} is unknown; use 'auto', 'cpu'"):
+        ours(device=device)
+
+
+def test_engine_or_device_changed_to_an_unknown_one_is_refused_by_train():
+    model = built(ours)
+    model.engine = "abacus"
+    with pytest.raises(EngineUnavailableError, match="engine='abacus'"):
+        train(model)
+    model.engine, model.device = None, "abacus"
+    with pytest.raises(EngineUnavailableError, match="device='abacus'"):
+        train(model)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device: asking for it succeeds")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", torch.device("cuda")], ids=str)
+def test_cuda_device_that_is_absent_is_refused(device):
+    with pytest.raises(EngineUnavailableError, match="no CUDA device here; use device='cpu' or device='auto'"):
+        ours(device=device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "meta"])
+def test_reference_engine_is_refused_off_the_cpu(device):
+    # Without CUDA the device is refused first; both messages name a cure.
+    with pytest.raises(EngineUnavailableError, match=r"use (engine='torch'|device='cpu')"):
+        ours(engine="reference", device=device)
+
+
+def test_reference_engine_off_the_cpu_names_the_engine_and_the_device():
+    with pytest.raises(EngineUnavailableError, match="engine='reference' runs on the CPU only, not on meta"):
+        ours(engine="reference", device="meta")
+
+
+def test_deterministic_training_is_refused_off_the_cpu():
+    with pytest.raises(EngineUnavailableError, match=r"deterministic=True .*use device='cpu'"):
+        ours(deterministic=True, device="meta")
+
+
+# ---- weights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("matrix", ["wv.vectors", "syn1neg", "syn1"])
+def test_weights_that_are_not_finite_are_refused_before_training(matrix, value):
+    model = built(ours, hs=int(matrix == "syn1"))
+    (model.wv.vectors if matrix == "wv.vectors" else getattr(model, matrix))[1, 3] = value
+    with pytest.raises(WeightsError, match=f"{matrix} holds NaN or infinity in 1 rows before training; replace"):
+        in_time(lambda: train(model))
+
+
+def test_infinities_of_both_signs_do_not_cancel():
+    model = built(ours)
+    model.wv.vectors[0, 0], model.wv.vectors[1, 0] = np.inf, -np.inf
+    with pytest.raises(WeightsError, match="in 2 rows"):
+        train(model)
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (4, 8), (3, 9), (24,), (3, 8, 1)], ids=str)
+def test_vectors_of_a_wrong_shape_are_refused(shape):
+    model = built(ours)
+    model.wv.vectors = np.zeros(shape, dtype=np.float32)
+    expected = rf"wv.vectors has shape \({', '.join(map(str, shape))},?\), expected \(3, 8\)"
+    with pytest.raises(WeightsError, match=expected):
+        in_time(lambda: train(model))
+
+
+def test_output_weights_of_a_wrong_shape_are_refused():
+    model = built(ours)
+    model.syn1neg = model.syn1neg[:2]
+    with pytest.raises(WeightsError, match=r"syn1neg has shape \(2, 8\), expected \(3, 8\)"):
+        in_time(lambda: train(model))
+
+
+def test_missing_output_weights_name_the_cure():
+    model = built(ours)
+    model.hs = 1
+    with pytest.raises(WeightsError, match=r"syn1 is missing; call init_weights\(\)"):
+        in_time(lambda: train(model))
+
+
+def test_vectors_without_counts_name_the_cure():
+    model = built(ours)
+    model.wv.expandos = {}
+    with pytest.raises(WeightsError, match=r"3 words but 0 values of .*build_vocab\(\)"):
+        in_time(lambda: train(model))
+
+
+def test_empty_lock_is_refused():
+    model = built(ours)
+    model.wv.vectors_lockf = np.empty(0, dtype=np.float32)
+    with pytest.raises(WeightsError, match="vectors_lockf is empty; give one factor"):
+        in_time(lambda: train(model))
+
+
+# ---- divergence --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_brakes(monkeypatch):
+    """Neither few tokens in flight nor row caps: a large alpha then really destroys the weights."""
+    for name in ("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_TREE", "MAX_HOT_OCCURRENCES", "MAX_CORPUS_SHARE"):
+        monkeypatch.setattr(f"torchw2v.schedule.{name}", 1e9)
+    monkeypatch.setattr("torchw2v.ops.torch_engine.MAX_STALE_PULL", 1e30)
+
+
+@pytest.mark.parametrize("deterministic", [False, True], ids=["free", "lockstep"])
+@pytest.mark.parametrize("hs", [0, 1], ids=["ns", "hs"])
+@pytest.mark.parametrize("sg", [0, 1], ids=["cbow", "sg"])
+def test_training_that_diverges_raises(without_brakes, sg, hs, deterministic):
+    settings = {"sg": sg, "hs": hs, "negative": 0 if hs else 5, "alpha": 1e6, "min_alpha": 1e6, "sample": 0}
+    model = built(ours, **settings, deterministic=deterministic)
+    with pytest.raises(TrainingDivergedError, match=r"NaN or infin.*Lower alpha.*sample") as caught:
+        in_time(lambda: train(model, SENTENCES * 50, epochs=20))
+    assert isinstance(caught.value, FloatingPointError)
+    assert isinstance(caught.value, RuntimeError)
+    assert caught.value.__class__.__module__ == "torchw2v.errors"
+
+
+def test_divergence_that_the_engine_misses_is_found_at_the_end_of_the_epoch(monkeypatch):
+    model = built(ours)
+
+    def spoil(self, weights, chunk, step):
+        tally = original(self, weights, chunk, step)
+        weights.inputs[1, 2] = float("nan")
+        return tally
+
+    original = torchw2v.ops.torch_engine.TorchEngine.train_chunk
+    monkeypatch.setattr("torchw2v.ops.torch_engine.TorchEngine.train_chunk", spoil)
+    with pytest.raises(TrainingDivergedError, match=r"wv\.vectors holds NaN or infinity in 1 rows after epoch 0"):
+        in_time(lambda: train(model))
