@@ -385,7 +385,7 @@ def test_training_history_counts_words():
 @pytest.mark.parametrize("cbow_mean", [0, 1], ids=["sum", "mean"])
 @each_mode
 def test_torch_engine_gives_the_reference_engines_vectors_and_loss(sg, hs, cbow_mean, trained_tokens):
-    settings = {**of_mode(sg, hs), "cbow_mean": cbow_mean, "compute_loss": True, "alpha": 0.05, "epochs": 1}
+    settings = {**of_mode(sg, hs), "cbow_mean": cbow_mean, "compute_loss": True, "epochs": 1}
     corpus = TOPICS[30:90]
     torchs = ours(corpus, engine="torch", **settings)
     assert flat(trained_tokens) == ids_of(torchs, corpus)

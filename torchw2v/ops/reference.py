@@ -94,6 +94,17 @@ class Example:
         self.labels.append(label)
         self.multiplicity.append(multiplicity)
 
+    def groups(self, *, one_row_at_a_time: bool) -> Iterator[tuple[str, list[int]]]:
+        """Entries whose rows are read together: (matrix name, their places), in order."""
+        if one_row_at_a_time:
+            for place, (matrix, _) in enumerate(self.rows):
+                yield matrix, [place]
+            return
+        for matrix in ("outputs", "nodes"):
+            places = [place for place, (name, _) in enumerate(self.rows) if name == matrix]
+            if places:
+                yield matrix, places
+
 
 @dataclass
 class Reading:
@@ -123,11 +134,23 @@ def train_example(
     skip_gram: bool = True,
     arithmetic: Arithmetic = Arithmetic(),
     lock: np.ndarray | None = None,
-    caps: Callable[[str, int], float] = lambda matrix, row: 1.0,
+    caps: dict[str, np.ndarray] | None = None,
 ) -> float:
     """Read one example's rows from `read`, add its update to `write`, return its loss.
 
     With read is write, this is gensim's sequential step.
+
+    Parameters
+    ----------
+    read, write : Reading
+    example : Example
+    alpha : float
+    cbow_mean, skip_gram : bool
+    arithmetic : Arithmetic
+    lock : array [V] or None
+        Factor of each input row.
+    caps : dict of arrays or None
+        Factor of each row's update, by matrix name; None caps nothing.
     """
     bag = example.bag
     hidden = read.inputs[bag].sum(0)  # [D]
@@ -135,27 +158,22 @@ def train_example(
         hidden = hidden * hidden.dtype.type(1 / len(bag))
     labels = np.asarray(example.labels, dtype=hidden.dtype)
     multiplicity = np.asarray(example.multiplicity, dtype=hidden.dtype)
-    matrices = [getattr(read, matrix) for matrix, _ in example.rows]
-    targets = [getattr(write, matrix) for matrix, _ in example.rows]
     error, loss = np.zeros_like(hidden), 0.0
-    groups = [[k] for k in range(len(labels))] if arithmetic.one_row_at_a_time else [list(range(len(labels)))]
-    for group in groups:
-        rows = np.array([matrices[k][example.rows[k][1]] for k in group])  # [K, D]
-        if not len(rows):
-            continue
-        signs = 2 * labels[group] - 1
-        loss += float((np.logaddexp(0, -signs * (rows @ hidden)) * multiplicity[group]).sum())
-        pull = arithmetic.pull(hidden, rows, labels[group]) * multiplicity[group] * hidden.dtype.type(alpha)  # [K]
+    for matrix, places in example.groups(one_row_at_a_time=arithmetic.one_row_at_a_time):
+        index = np.array([example.rows[place][1] for place in places])
+        rows = getattr(read, matrix)[index]  # [K, D]
+        signs = 2 * labels[places] - 1
+        loss += float((np.logaddexp(0, -signs * (rows @ hidden)) * multiplicity[places]).sum())
+        pull = arithmetic.pull(hidden, rows, labels[places]) * multiplicity[places] * hidden.dtype.type(alpha)  # [K]
         error += pull @ rows
-        for k, force in zip(group, pull, strict=True):
-            matrix, row = example.rows[k]
-            targets[k][row] += force * hidden * hidden.dtype.type(caps(matrix, row))
+        eased = pull if caps is None else pull * caps[matrix][index]
+        np.add.at(getattr(write, matrix), index, np.outer(eased, hidden).astype(hidden.dtype))  # rows may repeat
     if not skip_gram and not cbow_mean:
         # gensim divides the error only here: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
         error = error * hidden.dtype.type(1 / len(bag))
-    for row in bag:
-        factor = caps("inputs", row) * (1.0 if lock is None else float(lock[row]))
-        write.inputs[row] += error * hidden.dtype.type(factor)
+    factor = np.ones(len(bag)) if caps is None else caps["inputs"][bag]
+    factor = factor if lock is None else factor * lock[bag]
+    np.add.at(write.inputs, bag, np.outer(factor, error).astype(hidden.dtype))
     return loss
 
 
@@ -182,11 +200,7 @@ class ReferenceEngine:
         tally = Tally()
         for examples, held in self._steps(chunk, step, tally):
             read = live.snapshot()
-
-            def caps(matrix: str, row: int, held: Counter[tuple[str, int]] = held) -> float:
-                pairs = max(float(self._expected_pairs[matrix][row]), held[matrix, row])
-                return min(1.0, MAX_STALE_PULL / (step.alpha * pairs))
-
+            caps = self._caps(held, step.alpha)
             for example in examples:
                 tally.pairs += 1
                 loss = train_example(
@@ -196,6 +210,17 @@ class ReferenceEngine:
                 )  # fmt: skip
                 tally.loss += loss if step.compute_loss else 0.0
         return tally
+
+    def _caps(self, held: Counter[tuple[str, int]], alpha: float) -> dict[str, np.ndarray]:
+        """Factor of each row: 1, or less where more pairs are expected or held than the row may be pulled by."""
+        caps = {}
+        for matrix, expected in self._expected_pairs.items():
+            pairs = expected.astype(np.float64)
+            for (name, row), count in held.items():
+                if name == matrix:
+                    pairs[row] = max(pairs[row], count)
+            caps[matrix] = np.minimum(1.0, MAX_STALE_PULL / (alpha * pairs))
+        return caps
 
     def _effective(self, chunk: Chunk, step: Step) -> list[tuple[int, int, int, bool]]:
         """Kept tokens as (word, sentence, corpus position, owned by the chunk), whole sentences at the chunk's ends."""

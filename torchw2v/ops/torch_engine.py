@@ -35,6 +35,7 @@ from torchw2v.ops.sampling import Sampler, Tiles
 # Gathered rows of one step at most, and elements of A prepared at once: both bound memory when windows are wide.
 _MAX_STEP_ROWS = 65_536  # 26 MB at 100 dimensions
 _MAX_PREPARED = 2**20  # 4 MB for A, a few times that for everything made from it
+_MAX_PREPARED_STEPS = 64  # each with _COUNTERS counters: 4 MB
 # Huffman nodes nearest the root, which nearly every path crosses, are trained as one dense product a step.
 _DENSE_NODES = 32
 _COUNTERS = 2**14  # of the pairs summed into a row in one step
@@ -167,7 +168,7 @@ class TorchEngine:
         blocks = list(self.sampler.blocks(tiles.reach))
         rows = max(stop - start for _, start, stop in blocks)
         size = max(1, min(plan.step_tiles, _MAX_STEP_ROWS // rows))  # tiles in a step
-        steps = max(1, _MAX_PREPARED // (size * plan.tile * rows)) if len(blocks) == 1 else 1
+        steps = min(max(1, _MAX_PREPARED // (size * plan.tile * rows)), _MAX_PREPARED_STEPS) if len(blocks) == 1 else 1
         for begin in range(0, count, size * steps):
             for block in blocks:
                 yield from self._prepare(weights, tiles, slice(begin, begin + size * steps), size, block, step, tally)
@@ -251,7 +252,7 @@ class TorchEngine:
         -------
         tensor [t, U]
         """
-        # One row of counters a step. Rows whose indices agree modulo _COUNTERS share one: the cap errs to the safe side.
+        # Counters of each step. Rows whose indices agree modulo _COUNTERS share one: the cap errs to the safe side.
         step = torch.arange(len(rows), device=self.device).div_(size, rounding_mode="floor")
         counter = (rows % _COUNTERS).add_(step.mul_(_COUNTERS).unsqueeze(1)).flatten()
         counts = torch.zeros(-(-len(rows) // size) * _COUNTERS, dtype=pairs.dtype, device=self.device)
