@@ -21,7 +21,7 @@ from torchw2v.tables import pack_paths
 # multiply it by less than 100.
 STEP64_ATOL = 1e-11
 # float32 engine against the float64 definition, one step: a score of 50 products of size 0.25 is off by about
-# 50 * 0.25 * 6e-8 = 8e-7, its pull by a quarter of that; a row sums up to 24 (0.6 / 0.025) pulls' worth of rows of size 1.
+# 50 * 0.25 * 6e-8 = 8e-7, its pull by a quarter of that; a row sums up to 24 (0.6 / 0.025) pulls of rows of size 1.
 # (Against a float32 definition it would be more: that one rounds a hot row thousands of times.)
 STEP32_ATOL = 1e-5
 MOVED = 1e-3  # training changed the weights by more than this, so an engine that does nothing cannot pass
