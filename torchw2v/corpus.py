@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -67,7 +67,7 @@ class EncodedCorpus:
     sentence_offsets: np.ndarray
     raw_offsets: np.ndarray
 
-    def chunks(self, size: int, first_position: int = 0) -> Iterator[CorpusChunk]:
+    def chunks(self, size: int, first_position: int = 0) -> Generator[CorpusChunk, None, None]:
         """Consecutive chunks of about `size` tokens that end on a sentence end where the sentence is not longer.
 
         Sentences without a known word still count as examples: they ride on the chunk before them.

@@ -21,7 +21,7 @@ MAX_IN_FLIGHT = 4096  # quality untouched at 4,096 with row caps, lower at 16,38
 MAX_IN_FLIGHT_TREE = 512
 MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap would throw most of its updates away
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
-MAX_STEP_TOKENS = 1024  # of one thread; larger steps leave the cache
+MAX_STEP_TOKENS = 1024  # of one CPU thread; larger steps leave the cache
 CHUNK_TOKENS = 32_768  # raw tokens for which alpha is constant and draws are made at once
 SHARED_NEGATIVES = 32  # of a tile at 5 negatives and 6 pairs a center (window 5); 16 cost half a point of analogies
 _MAX_NEGATIVES = 128
@@ -51,6 +51,7 @@ def make_plan(
     threads: int,
     epoch_tokens: float,
     tile: int | None = None,
+    step_tokens: int = MAX_STEP_TOKENS,
 ) -> Plan:
     """Choose the step size and the row caps.
 
@@ -66,6 +67,8 @@ def make_plan(
         Tokens of an epoch before subsampling, as far as known.
     tile : int, optional
         Centers in a tile; chosen by mode if not given.
+    step_tokens : int
+        Tokens in a step at most.
     """
     tile = tile or tile_of(objective)
     kept = counts * (tables.keep_thresholds / np.float64(2**32 - 1))
@@ -75,7 +78,7 @@ def make_plan(
     effective = epoch_tokens * min(1.0, total / max(float(counts.sum()), 1e-9))
     most = MAX_IN_FLIGHT_TREE if objective.hierarchical else MAX_IN_FLIGHT
     in_flight = min(most, MAX_HOT_OCCURRENCES / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
-    step_tiles = int(min(max(in_flight / (tile * threads), 1), MAX_STEP_TOKENS / tile))
+    step_tiles = int(min(max(in_flight / (tile * threads), 1), step_tokens / tile))
     tokens = step_tiles * tile * threads
 
     shared = shared_negatives(objective)

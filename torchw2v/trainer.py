@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
+from typing import TypeVar
 
 import torch
 
 from torchw2v.corpus import CorpusChunk
 from torchw2v.ops.contract import Engine, Step, Tally, Weights
 from torchw2v.ops.torch_engine import RowUpdate, TorchEngine, Unit
+
+Item = TypeVar("Item")
 
 LANES = 4  # units that a lockstep round computes from the same weights, whatever the number of threads
 _POLL_SECONDS = 0.5  # how often a waiting caller looks for Ctrl-C
@@ -98,7 +101,6 @@ def train_epoch(
     if lockstep:
         assert isinstance(engine, TorchEngine) and on_cpu
         with one_intra_op_thread():
-            torch.set_num_threads(1)  # this thread samples
             return _train_lockstep(engine, weights, chunks, step_of, threads, progress)
     if not on_cpu:
         return _train_here(engine, weights, chunks, step_of, progress)
@@ -204,21 +206,75 @@ def _train_lockstep(
             with torch.inference_mode():
                 for unit in engine.units(weights, part.chunk, step, sampled):
                     yield part, sampled, unit
-            yield part, sampled, None  # the chunk is complete
+            yield part, sampled, None  # the chunk is complete, and so is its tally
 
-    with ThreadPoolExecutor(threads, "torchw2v", initializer=lambda: torch.set_num_threads(1)) as pool:
-        stream = units()
+    trained = Tally()  # of the units of the chunk under way
+    with (
+        ThreadPoolExecutor(threads, "torchw2v", initializer=lambda: torch.set_num_threads(1)) as pool,
+        closing(prefetched(units(), depth=2 * LANES)) as stream,
+    ):
         while group := list(islice(stream, LANES)):
-            work = [unit for _, _, unit in group if unit is not None]
-            computed = list(pool.map(compute, work))
+            computed = list(pool.map(compute, [unit for _, _, unit in group if unit is not None]))
             # Columns are independent, so threads may share the additions without changing their order.
             updates = list(chain.from_iterable(rows for rows, _ in computed))
             list(pool.map(apply, [(part, updates) for part in columns]))
-            tallies = iter(computed)
-            for part, tally, unit in group:
+            tallies = (tally for _, tally in computed)
+            for part, sampled, unit in group:
                 if unit is not None:
-                    tally += next(tallies)[1]
+                    trained += next(tallies)
                 else:
-                    report.add(part, tally)
+                    trained += sampled
+                    report.add(part, trained)
+                    trained = Tally()
                     progress(report)
     return report
+
+
+def prefetched(source: Iterator[Item], depth: int) -> Generator[Item, None, None]:
+    """The items of an iterator, taken ahead of need by a thread of their own.
+
+    Parameters
+    ----------
+    source : iterator
+    depth : int
+        Items held ready at most.
+
+    Raises
+    ------
+    Exception
+        Whatever the source raised, at the place where it raised it.
+    """
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def offer(item: Item | None, error: BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put((item, error), timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+
+    def fill() -> None:
+        try:
+            torch.set_num_threads(1)
+            for item in source:
+                offer(item, None)
+                if stop.is_set():
+                    return
+            offer(None, None)
+        except BaseException as error:  # raised again by the reader
+            offer(None, error)
+
+    filler = threading.Thread(target=fill, name="torchw2v-prefetch", daemon=True)
+    filler.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stop.set()
+        filler.join()

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any
@@ -32,8 +32,8 @@ from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.progress import ProgressBar
-from torchw2v.schedule import chunk_tokens, make_plan
-from torchw2v.trainer import LANES, EpochReport, train_epoch
+from torchw2v.schedule import MAX_IN_FLIGHT, MAX_STEP_TOKENS, chunk_tokens, make_plan
+from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
 
 logger = logging.getLogger(__name__)
 
@@ -343,7 +343,10 @@ class TorchWord2Vec(Word2Vec):
         known = len(corpus.token_ids) if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
         run = self._begin_run(known, callbacks)
         size = chunk_tokens(run.plan, run.in_flight, known)
-        chunks = corpus.chunks(size) if corpus is not None else stream_chunks(sentences, self.wv.key_to_index, size)
+        if corpus is not None:
+            chunks = corpus.chunks(size)
+        else:  # encoded in the background while the last chunk trains
+            chunks = prefetched(stream_chunks(sentences, self.wv.key_to_index, size), depth=2)
         key = draw_key(self._draw_seed(), self.train_count, cur_epoch)
 
         def step_of(part: CorpusChunk) -> Step:
@@ -372,7 +375,7 @@ class TorchWord2Vec(Word2Vec):
                 )  # fmt: skip
                 due[0] = elapsed + report_delay
 
-        with bar:
+        with bar, closing(chunks):
             try:
                 report = train_epoch(
                     run.engine, run.weights, chunks, step_of, threads=run.threads,
@@ -413,7 +416,10 @@ class TorchWord2Vec(Word2Vec):
         threads = self.workers if several else 1
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
-        plan = make_plan(objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens)
+        step_tokens = MAX_STEP_TOKENS if choice.device.type == "cpu" else MAX_IN_FLIGHT
+        plan = make_plan(
+            objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens, step_tokens=step_tokens
+        )
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",
             choice.device, choice.engine, choice.reason, threads, plan.step_tiles * plan.tile,
