@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from gensim.models.word2vec import LineSentence
 
 from torchw2v.corpus import EncodedCorpus, ScannedCorpus, Source, Token, describe, encode
 
@@ -39,6 +42,13 @@ class CorpusCache:
     def __init__(self) -> None:
         self._scanned: _Kept | None = None
         self._encoded: _Kept | None = None
+        self._lines: LineSentence | None = None
+
+    def lines(self, corpus_file: Any) -> LineSentence:
+        """The lines of a file as sentences, however long; the same object for the same path."""
+        if self._lines is None or self._lines.source != corpus_file:
+            self._lines = LineSentence(corpus_file, max_sentence_length=sys.maxsize)
+        return self._lines
 
     def keep_scan(self, sentences: Any, scope: object, scanned: ScannedCorpus) -> None:
         """Remember what the counting pass encoded, if anything may use it again."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from gensim.models import KeyedVectors
-from gensim.models.word2vec import LineSentence, Word2Vec
+from gensim.models.word2vec import Word2Vec
 
 from torchw2v.corpus import CorpusChunk, EncodedCorpus, encode, scan, stream_chunks
 from torchw2v.corpus_cache import CorpusCache
@@ -167,7 +167,7 @@ class TorchWord2Vec(Word2Vec):
     def scan_vocab(self, corpus_iterable=None, corpus_file=None, progress_per=10000, workers=None, trim_rule=None):
         """Count words as gensim does; lines of a corpus_file are never cut."""
         if corpus_file:
-            corpus_iterable = _lines(corpus_file)
+            corpus_iterable = self._cache_of_corpora().lines(corpus_file)
         return super().scan_vocab(
             corpus_iterable=corpus_iterable, progress_per=progress_per, workers=workers, trim_rule=trim_rule
         )
@@ -323,7 +323,13 @@ class TorchWord2Vec(Word2Vec):
                 callbacks=callbacks, **kwargs,
             )  # fmt: skip
         return self._train_one_epoch(
-            _lines(corpus_file), cur_epoch, total_examples, total_words, 1.0, callbacks, from_file=True
+            self._cache_of_corpora().lines(corpus_file),
+            cur_epoch,
+            total_examples,
+            total_words,
+            1.0,
+            callbacks,
+            from_file=True,
         )
 
     def _train_one_epoch(
@@ -577,8 +583,3 @@ def _keys_set_aside(wv: KeyedVectors) -> Iterator[None]:
         yield
     finally:
         wv.key_to_index = key_to_index
-
-
-def _lines(corpus_file: Any) -> LineSentence:
-    """The lines of a file as sentences, however long."""
-    return LineSentence(corpus_file, max_sentence_length=sys.maxsize)

@@ -1,0 +1,63 @@
+"""Tokens in flight and row caps follow the corpus."""
+
+import numpy as np
+import pytest
+
+from torchw2v.ops.contract import Objective, Tables
+from torchw2v.schedule import (
+    MAX_CORPUS_SHARE,
+    MAX_HOT_OCCURRENCES,
+    MAX_IN_FLIGHT,
+    MAX_IN_FLIGHT_TREE,
+    MAX_STEP_TOKENS,
+    make_plan,
+    shared_negatives,
+)
+from torchw2v.tables import keep_all, pack_paths
+
+SKIP_GRAM = Objective(skip_gram=True, negative=5, hierarchical=False, window=5)
+
+
+def plan(counts, objective=SKIP_GRAM, threads=2, epoch_tokens=1e8):
+    counts = np.asarray(counts)
+    cumulative = (np.cumsum(counts) / counts.sum() * (2**31 - 1)).astype(np.uint32) if objective.negative else None
+    paths = pack_paths([[0]] * len(counts), [[0]] * len(counts)) if objective.hierarchical else None
+    return make_plan(
+        objective, Tables(keep_all(len(counts)), cumulative, paths), counts, threads=threads, epoch_tokens=epoch_tokens
+    )
+
+
+def in_flight(made, threads):
+    return made.step_tiles * made.tile * threads
+
+
+EVEN = [100] * 10_000
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4, 16])
+def test_tokens_in_flight_stay_within_their_bound_for_any_number_of_threads(threads):
+    made = plan(EVEN, threads=threads)
+    assert made.step_tiles * made.tile <= MAX_STEP_TOKENS
+    assert in_flight(made, threads) <= max(MAX_IN_FLIGHT, made.tile * threads)
+
+
+def test_a_hot_word_and_a_small_corpus_lower_the_tokens_in_flight():
+    free = in_flight(plan(EVEN), 2)
+    assert in_flight(plan([1000] + [1] * 1000), 2) <= MAX_HOT_OCCURRENCES * 2 < free
+    assert in_flight(plan(EVEN, epoch_tokens=50_000), 2) <= 50_000 * MAX_CORPUS_SHARE < free
+    tree = Objective(skip_gram=True, negative=0, hierarchical=True, window=5)
+    assert in_flight(plan(EVEN, tree), 2) <= MAX_IN_FLIGHT_TREE < free
+
+
+def test_expected_pairs_grow_with_frequency_and_never_fall_below_one_occurrence():
+    made = plan([100_000] + [1] * 1000, epoch_tokens=1e8)
+    tokens = in_flight(made, 2)
+    assert made.input_pairs[0] == pytest.approx(6 * tokens * 100_000 / 101_000, rel=1e-3)
+    assert (made.input_pairs[1:] == 6).all()
+
+
+@pytest.mark.parametrize(
+    ("negative", "window", "expected"), [(0, 5, 0), (5, 5, 32), (20, 5, 128), (1, 5, 8), (5, 10, 64)]
+)
+def test_shared_negatives_grow_with_what_gensim_would_draw(negative, window, expected):
+    assert shared_negatives(Objective(True, negative, False, window)) == expected
