@@ -161,7 +161,8 @@ BAD_CORPORA = {
         TypeError,
         "valid path .*text.txt.gone",
     ),
-    "number-as-corpus-file": (lambda make, path: make(corpus_file=5), TypeError, "valid path .*5"),
+    # os.path.isfile takes a small number for an open file descriptor; this one is none.
+    "number-as-corpus-file": (lambda make, path: make(corpus_file=987_654), TypeError, "valid path .*987654"),
     "missing-line-sentence": (
         lambda make, path: make(sentences=LineSentence(path + ".gone")),
         FileNotFoundError,
