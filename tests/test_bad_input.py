@@ -2,13 +2,13 @@
 
 import inspect
 import logging
-import threading
 
 import numpy as np
 import pytest
 import torch
 from gensim.models import Word2Vec
 from gensim.models.word2vec import LineSentence
+from support import in_time
 
 import torchw2v.errors
 from torchw2v import TorchWord2Vec
@@ -26,7 +26,6 @@ from torchw2v.errors import (
 
 SENTENCES = [["a", "b", "c"], ["a", "c", "b"]] * 10
 SMALL = {"vector_size": 8, "min_count": 1, "workers": 1}
-PATIENCE = 20  # seconds after which a call counts as hung
 
 RAISED_BY = {
     SettingError: ValueError,
@@ -56,26 +55,6 @@ def built(make, **settings):
 
 def train(model, sentences=SENTENCES, **arguments):
     return model.train(sentences, **{"total_examples": len(SENTENCES), "epochs": 1, **arguments})
-
-
-def in_time(call):
-    """Call in a thread, so that a call which never returns fails the test instead of stopping all tests."""
-    outcome = []
-
-    def run():
-        try:
-            outcome.append((call(), None))
-        except BaseException as error:
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert outcome, f"no answer after {PATIENCE} s"
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result
 
 
 def error_of(call):

@@ -11,11 +11,10 @@ import pytest
 import torch
 from gensim.models import Word2Vec
 from gensim.models.callbacks import CallbackAny2Vec
+from support import in_time
 
 from torchw2v import TorchWord2Vec
 from torchw2v.ops.torch_engine import TorchEngine
-
-PATIENCE = 20  # seconds after which a call counts as hung
 
 RING = {node: [(node - 1) % 12, (node + 1) % 12, (node + 2) % 12] for node in range(12)}
 WALK = 15  # nodes in a walk
@@ -59,26 +58,6 @@ def walker(**settings):
 
 def train(model, corpus, **arguments):
     return in_time(lambda: model.train(corpus, **{"total_examples": len(corpus), "epochs": 2, **arguments}))
-
-
-def in_time(call):
-    """Call in a thread, so that a call which never returns fails the test instead of stopping all tests."""
-    outcome = []
-
-    def run():
-        try:
-            outcome.append((call(), None))
-        except BaseException as error:
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert outcome, f"no answer after {PATIENCE} s"
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from gensim.models import Word2Vec
 from gensim.models.callbacks import CallbackAny2Vec
 from gensim.models.word2vec import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
 from gensim.test.utils import datapath
+from support import in_time
 
 from torchw2v import TorchWord2Vec
 from torchw2v.ops.torch_engine import TorchEngine
 
-PATIENCE = 20  # seconds after which a call counts as hung
 STEP_ATOL = 1e-5  # float32 sums in another order; the vectors move by 0.01 to 0.3 here
 PROGRESS_ATOL = 1e-6  # examples / total and words / total are the same ratio, rounded once more
 LOSS_RTOL = 0.03  # gensim's table reads every score 0.02 too low: 1.3 to 2.0 % on frozen weights; seeds: 0.2 %
@@ -66,26 +66,6 @@ def built(make=ours, corpus=TOPICS, **settings):
 
 def train(model, corpus=TOPICS, **arguments):
     return model.train(corpus, **{"total_examples": model.corpus_count, "epochs": 3, **arguments})
-
-
-def in_time(call):
-    """Call in a thread, so that a call which never returns fails the test instead of stopping all tests."""
-    outcome = []
-
-    def run():
-        try:
-            outcome.append((call(), None))
-        except BaseException as error:
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert outcome, f"no answer after {PATIENCE} s"
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result
 
 
 def our_threads():

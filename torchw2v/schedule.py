@@ -15,7 +15,7 @@ from torchw2v.constants import MAX_BLOCK_ROWS, NODE_PULL, TILE, WIDE_TILE
 from torchw2v.ops.contract import Objective, Plan, Tables
 from torchw2v.tables import node_probabilities, noise_probabilities
 
-MAX_IN_FLIGHT = 4096  # quality untouched at 4,096 with row caps, lower at 16,384 (docs/design.md, "Staleness")
+MAX_IN_FLIGHT = 4096  # quality untouched at 4,096 with row caps, lower at 16,384 (docs/kernels.md, "Staleness")
 # Hierarchical softmax: the root is on every path, so staleness costs more. Skip-gram, 3 M words of Wikipedia, 3 epochs,
 # analogies solved (gensim 0.096): 0.074 at 2,048 in flight, 0.079 at 512.
 MAX_IN_FLIGHT_TREE = 512
