@@ -456,7 +456,6 @@ def test_log_names_device_and_engine(caplog):
 
 
 def test_progress_bar_prints_and_changes_nothing(capfd):
-    pytest.importorskip("tqdm")
     plain = ours(TOPICS)
     assert "epoch" not in capfd.readouterr().err
     with_bar = ours(TOPICS, progress_bar=True)
