@@ -5,12 +5,12 @@ WIDE_TILE = 32  # the same in skip-gram with negative sampling, beside 32 shared
 MAX_BLOCK_ROWS = 64  # context rows of one skip-gram product; wider windows are trained block after block
 
 # The pull that one row may receive from one stale snapshot, as alpha * (pairs summed into it); gensim's own updates
-# are sequential. Chosen for stability: ten words with 20 negatives at alpha 0.5 explode at 1.2 and are stable at 0.6
-# (tests/test_word2vec.py, test_training_stays_stable). Quality did not tell 0.3, 0.6 and 1.2 apart: skip-gram, 6 M words
-# of Wikipedia, 5 epochs, one or two seeds each, analogies 0.151 to 0.159 at all three.
+# are sequential. Chosen for stability: five words with 20 negatives at alpha 0.5 explode at 1.2, are stable at 0.6
+# (test_training_stays_stable). Quality did not tell 0.3, 0.6 and 1.2 apart: skip-gram, 6 M words of Wikipedia,
+# 5 epochs, one to three seeds each, analogies 0.151 to 0.159 at all three.
 MAX_STALE_PULL = 0.6
 # Huffman nodes stand a larger sum, their inputs being many different rows. Skip-gram, 3 M words of Wikipedia, 3 epochs,
-# 512 tokens in flight, seed 1: analogies 0.080 at 2, 0.087 at 4 (seed 2: 0.076); at 6 M words and 5 epochs 0.164 at both.
+# 512 tokens in flight, seed 1: analogies 0.080 at 2, 0.087 at 4 (seed 2: 0.076); 6 M words, 5 epochs: 0.164 at both.
 NODE_PULL = 4.0
 
 UINT32_SPAN = 2**32  # a draw is a uniform integer in [0, UINT32_SPAN)
