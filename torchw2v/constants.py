@@ -1,7 +1,9 @@
 """Sizes that more than one room needs, each with its source."""
 
 TILE = 16  # centers in a tile
-WIDE_TILE = 32  # the same in skip-gram with negative sampling, beside 32 shared negatives
+GROUP = 32  # hidden rows that share negatives in skip-gram, spread over a step (docs/kernels.md, "Negatives")
+DENSE_NODES = 32  # Huffman nodes nearest the root, which nearly every path crosses: one dense product a step
+MAX_GROUPS = 4096  # in a step; keeps the draws of a wide window's blocks apart
 MAX_BLOCK_ROWS = 64  # context rows of one skip-gram product; wider windows are trained block after block
 
 # The pull that one row may receive from one stale snapshot, as alpha * (pairs summed into it); gensim's own updates

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from torchw2v.constants import UINT32_SPAN
+from torchw2v.constants import DENSE_NODES, UINT32_SPAN
 from torchw2v.ops.contract import HuffmanPaths
 
 
@@ -38,6 +38,26 @@ def noise_probabilities(cumulative: np.ndarray) -> np.ndarray:
     """Chance of each word to be drawn as a negative, from the cumulative table: float64 array [V]."""
     table = cumulative.astype(np.float64)
     return np.diff(table, prepend=0.0) / table[-1]
+
+
+def positive_share(cumulative: np.ndarray, negative: int) -> np.ndarray:
+    """Weight of a center's own sigmoid, 1 - K * noise probability: float64 array [V].
+
+    gensim skips a negative that is the center itself. Shared negatives are not compared with every center; what they
+    add to a center's row is taken back from its positive example instead, in expectation.
+
+    Example: two words of noise probability 0.1 and 0.9, K = 5 -> [0.5, -3.5]
+    """
+    return 1 - negative * noise_probabilities(cumulative)
+
+
+def busiest_nodes(node_pairs: np.ndarray) -> np.ndarray:
+    """The inner nodes that most paths cross, DENSE_NODES of them or fewer: int64 array, ascending.
+
+    node_pairs [V] has one entry more than there are inner nodes; the last is never used.
+    """
+    frequent = node_pairs.argsort(kind="stable")[::-1]
+    return np.sort(frequent[: min(DENSE_NODES, len(node_pairs) - 1)])
 
 
 def node_probabilities(paths: HuffmanPaths, probabilities: np.ndarray) -> np.ndarray:

@@ -151,7 +151,7 @@ def test_wide_windows_are_trained_in_several_blocks():
 
 def test_a_bursty_word_is_capped_by_its_count_in_the_step():
     """A word expected once but present all over the step moves no further than one that is expected that often."""
-    job, _, _, weights = case(True, "ns", 5, False, True, size=7, step_tiles=4, sample=0, lock=False)
+    job, _, _, weights = case(True, "ns", 5, False, True, size=7, step_tiles=7, sample=0, lock=False)
     rare = VOCABULARY - 1
     ids = np.full(100, rare, dtype=np.int32)
     ids[::2] = np.arange(50) % (VOCABULARY - 1)

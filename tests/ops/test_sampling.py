@@ -41,7 +41,7 @@ def make_job(*, keep=1.0, window=4, tile=16, shrink_windows=True):
     cumulative = ((np.arange(1, VOCABULARY + 1) / VOCABULARY) ** 2 * (2**31 - 1)).round().astype(np.uint32)
     ones = np.ones(VOCABULARY, np.float32)
     objective = Objective(True, 5, False, window, shrink_windows)
-    return Job(objective, Tables(thresholds, cumulative, None), Plan(tile, 2, 8, ones, ones, ones))
+    return Job(objective, Tables(thresholds, cumulative, None), Plan(tile, 2, 6, 8, True, ones, ones, ones))
 
 
 def make_corpus(lengths, seed):
@@ -96,11 +96,11 @@ def assert_tiles_equal_loops(job, chunk, key):
         assert (tiles.last[-1, beyond:] < tiles.first[-1, beyond:]).all()
     assert tiles.slots(tile).shape == (len(tiles.centers), tile + 2 * tiles.reach)
     assert 1 <= tiles.reach <= job.objective.window
-    for block in (0, 1, 3):
-        negatives = sampler.negatives(key, tiles.positions, block)
-        engine = ReferenceEngine(job)
-        for position, row in zip(tiles.positions.tolist(), negatives.tolist(), strict=True):
-            assert row == engine._negatives(position, block, Step(0.025, key))
+    engine = ReferenceEngine(job)
+    for block, hidden in ((0, 1), (1, 6), (3, 20)):
+        negatives = sampler.negatives(key, tiles.positions, block, groups=-(-hidden // 6))
+        for position, groups in zip(tiles.positions.tolist(), negatives.tolist(), strict=True):
+            assert groups == engine._negatives(position, block, hidden, Step(0.025, key))
     return pairs
 
 

@@ -123,13 +123,13 @@ def examples_of(model, draws, center, contexts):
     bags = [[context] for context in contexts] if model.sg else [contexts]
     for bag in bags:
         if model.hs:
-            example = Example(bag)
+            example = Example(bag, center)
             codes, points = model.wv.expandos["code"][center], model.wv.expandos["point"][center]
             for code, point in zip(codes, points, strict=True):
                 example.add("nodes", int(point), 1.0 - float(code))
             yield example
         if model.negative:
-            example = Example(bag)
+            example = Example(bag, center)
             example.add("outputs", center, 1.0)
             for negative in draws.negatives():
                 if negative != center:

@@ -95,8 +95,12 @@ class Plan:
         Centers in a tile, T.
     step_tiles : int
         Tiles whose updates are computed from one snapshot by one thread.
+    group : int
+        Hidden rows that share negatives.
     shared_negatives : int
-        Noise words N that the centers of a tile share; each counts K / N times.
+        Noise words N that the hidden rows of a group share; each counts K / N times.
+    spread : bool
+        Group j of g has the rows j, j + g, j + 2g, ... of a step; else its rows are neighbors.
     input_pairs, output_pairs, node_pairs : float32 array [V] (node_pairs: one per inner node), or None
         Pairs expected to be summed into a row while it is stale. A row's update is scaled by
         min(1, MAX_STALE_PULL / (alpha * pairs)), pairs being these or, if more, those that the step at hand holds.
@@ -104,7 +108,9 @@ class Plan:
 
     tile: int
     step_tiles: int
+    group: int
     shared_negatives: int
+    spread: bool
     input_pairs: np.ndarray
     output_pairs: np.ndarray | None
     node_pairs: np.ndarray | None

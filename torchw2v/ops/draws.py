@@ -10,7 +10,6 @@ patterns, where multiplication wraps in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,14 +95,14 @@ def _mix_torch_(h: torch.Tensor) -> torch.Tensor:
     return _xor_shift_(h, 16)
 
 
-def draws_torch(key: DrawKey, positions: torch.Tensor, lanes: int | Sequence[int]) -> torch.Tensor:
+def draws_torch(key: DrawKey, positions: torch.Tensor, lanes: int | range) -> torch.Tensor:
     """The torch form of `draws_numpy`, bit-equal to it, on the device of `positions`.
 
     Parameters
     ----------
     key : DrawKey
     positions : int64 tensor [n]
-    lanes : int, or a sequence of L ints
+    lanes : int, or a range of L ints
         One lane for all positions, or L lanes at each.
 
     Returns
@@ -112,11 +111,11 @@ def draws_torch(key: DrawKey, positions: torch.Tensor, lanes: int | Sequence[int
     """
     h = positions.to(torch.int32).add_(_signed(key.first))  # to(int32) keeps the low 32 bits
     h = _mix_torch_(h).bitwise_xor_((positions >> 32).to(torch.int32).mul_(_signed(_HIGH_WORD)))
-    offsets = [_signed(lane * _GOLDEN + key.second) for lane in ([lanes] if isinstance(lanes, int) else lanes)]
     if isinstance(lanes, int):
-        h.add_(offsets[0])
+        h.add_(_signed(lanes * _GOLDEN + key.second))
     else:
-        h = h.unsqueeze(1) + torch.tensor(offsets, dtype=torch.int32, device=positions.device)
+        lane = torch.arange(lanes.start, lanes.stop, lanes.step, device=positions.device).to(torch.int32)
+        h = h.unsqueeze(1) + lane.mul_(_signed(_GOLDEN)).add_(_signed(key.second))
     return _mix_torch_(h).to(torch.int64).bitwise_and_(UINT32_SPAN - 1)
 
 

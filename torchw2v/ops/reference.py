@@ -10,15 +10,17 @@ routines quirk by quirk, which is how the parity tests tie this file to gensim i
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from torchw2v.constants import MAX_BLOCK_ROWS, MAX_STALE_PULL, NODE_PULL
+from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, MAX_STALE_PULL, NODE_PULL
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, draws_numpy, scaled
+from torchw2v.tables import busiest_nodes, positive_share
 
 GENSIM_MAX_SCORE = 6  # MAX_EXP in word2vec_inner.pyx
 _GENSIM_TABLE = 1000  # EXP_TABLE_SIZE
@@ -76,20 +78,27 @@ class Example:
     ----------
     bag : list of int
         Input rows that make the hidden row: one in skip-gram, all contexts in CBOW.
+    center : int
+        The word that they are to predict.
     rows : list of (matrix name, row)
         Output rows, "outputs" (words) or "nodes" (Huffman).
     labels : list of float
     multiplicity : list of float
         How many drawn examples the row stands for: 1, or K / N for a shared negative.
+    own : list of bool
+        The row belongs to the center alone, so the center's other contexts move it too.
     """
 
     bag: list[int]
+    center: int
     rows: list[tuple[str, int]] = field(default_factory=list)
     labels: list[float] = field(default_factory=list)
     multiplicity: list[float] = field(default_factory=list)
+    own: list[bool] = field(default_factory=list)
 
-    def add(self, matrix: str, row: int, label: float, multiplicity: float = 1.0) -> None:
-        """Train the hidden row against one more output row."""
+    def add(self, matrix: str, row: int, label: float, multiplicity: float = 1.0, *, own: bool = False) -> None:
+        """Train the hidden row against one more output row; `own` as in `ReferenceEngine._ahead`."""
+        self.own.append(own)
         self.rows.append((matrix, row))
         self.labels.append(label)
         self.multiplicity.append(multiplicity)
@@ -135,6 +144,7 @@ def train_example(
     arithmetic: Arithmetic = Arithmetic(),
     lock: np.ndarray | None = None,
     caps: dict[str, np.ndarray] | None = None,
+    ahead: Mapping[tuple[str, int], np.ndarray] | None = None,
 ) -> float:
     """Read one example's rows from `read`, add its update to `write`, return its loss.
 
@@ -151,6 +161,8 @@ def train_example(
         Factor of each input row.
     caps : dict of arrays or None
         Factor of each row's update, by matrix name; None caps nothing.
+    ahead : mapping or None
+        By (matrix, row): how far an own row is ahead of `read` when it pulls the hidden row.
     """
     bag = example.bag
     hidden = read.inputs[bag].sum(0)  # [D]
@@ -165,6 +177,9 @@ def train_example(
         signs = 2 * labels[places] - 1
         loss += float((np.logaddexp(0, -signs * (rows @ hidden)) * multiplicity[places]).sum())
         pull = arithmetic.pull(hidden, rows, labels[places]) * multiplicity[places] * hidden.dtype.type(alpha)  # [K]
+        if ahead is not None:
+            keys = [(matrix, row) if example.own[place] else None for place, row in zip(places, index, strict=True)]
+            rows = np.stack([row if key is None else row + ahead[key] for key, row in zip(keys, rows, strict=True)])
         error += pull @ rows
         eased = pull if caps is None else pull * caps[matrix][index]
         np.add.at(getattr(write, matrix), index, np.outer(eased, hidden).astype(hidden.dtype))  # rows may repeat
@@ -192,6 +207,9 @@ class ReferenceEngine:
         plan = job.plan
         expected = {"inputs": plan.input_pairs, "outputs": plan.output_pairs, "nodes": plan.node_pairs}
         self._expected_pairs = {name: pairs for name, pairs in expected.items() if pairs is not None}
+        self._busiest = set() if plan.node_pairs is None else set(busiest_nodes(plan.node_pairs).tolist())
+        if job.tables.cumulative is not None:
+            self._positive_share = positive_share(job.tables.cumulative, job.objective.negative)
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
         """Change the weights in place. Inside a step all reads are from the weights at its start."""
@@ -201,15 +219,38 @@ class ReferenceEngine:
         for examples, held in self._steps(chunk, step, tally):
             read = live.snapshot()
             caps = self._caps(held, step.alpha)
-            for example in examples:
-                tally.pairs += 1
-                loss = train_example(
-                    read, live, example, step.alpha,
-                    cbow_mean=self.job.objective.cbow_mean, skip_gram=self.job.objective.skip_gram,
-                    lock=lock, caps=caps,
-                )  # fmt: skip
-                tally.loss += loss if step.compute_loss else 0.0
+            for of_center in examples:
+                ahead = self._ahead(read, of_center, step.alpha, caps) if self.job.objective.skip_gram else None
+                for example in of_center:
+                    tally.pairs += 1
+                    loss = train_example(
+                        read, live, example, step.alpha,
+                        cbow_mean=self.job.objective.cbow_mean, skip_gram=self.job.objective.skip_gram,
+                        lock=lock, caps=caps, ahead=ahead,
+                    )  # fmt: skip
+                    tally.loss += loss if step.compute_loss else 0.0
         return tally
+
+    def _ahead(
+        self, read: Reading, examples: list[Example], alpha: float, caps: dict[str, np.ndarray]
+    ) -> dict[tuple[str, int], np.ndarray]:
+        """How far a center's own output rows move, on average over its m contexts, before they pull a context's row.
+
+        gensim trains the contexts one after another: the second one meets rows that the first has moved. In the mean
+        over all orders a context meets (m - 1) / 2 of the m moves, here (m - 1) / 2m of their sum.
+        """
+        ahead: dict[tuple[str, int], np.ndarray] = {}
+        for example in examples:
+            hidden = read.inputs[example.bag].sum(0)
+            for (matrix, row), label, multiplicity, own in zip(
+                example.rows, example.labels, example.multiplicity, example.own, strict=True
+            ):
+                if own:
+                    pull = label - sigmoid(getattr(read, matrix)[row] @ hidden)
+                    move = alpha * caps[matrix][row] * multiplicity * pull * hidden
+                    ahead[matrix, row] = ahead.get((matrix, row), 0) + move
+        part = (len(examples) - 1) / (2 * max(1, len(examples)))
+        return {key: part * move for key, move in ahead.items()}
 
     def _caps(self, held: Counter[tuple[str, int]], alpha: float) -> dict[str, np.ndarray]:
         """Factor of each row: 1, or less where more pairs are expected or held than the row may be pulled by."""
@@ -245,8 +286,8 @@ class ReferenceEngine:
 
     def _steps(
         self, chunk: Chunk, step: Step, tally: Tally
-    ) -> Iterator[tuple[list[Example], Counter[tuple[str, int]]]]:
-        """The examples of each step (step_tiles tiles, in skip-gram one block of their slots), and the pairs in it.
+    ) -> Iterator[tuple[list[list[Example]], Counter[tuple[str, int]]]]:
+        """The examples of each step's centers (step_tiles tiles, in skip-gram one block of their slots), and its pairs.
 
         Pairs are counted for each (matrix, row) that they are summed into.
         """
@@ -263,59 +304,83 @@ class ReferenceEngine:
         slots = plan.tile + 2 * reach
         size = MAX_BLOCK_ROWS if objective.skip_gram else slots
         for first in range(0, len(tiles), plan.step_tiles):
+            in_step = tiles[first : first + plan.step_tiles]
             for number, start in enumerate(range(0, slots, size)):
-                examples: list[Example] = []
+                # The line of slots that the step reads: its first one is the first tile's slot `start`.
+                begin, width = in_step[0][0] - reach + start, min(size, slots - start)
+                slots_in_step = (len(in_step) - 1) * plan.tile + width
+                centers_in_step = len(in_step) * plan.tile
+                negatives = self._negatives(
+                    tokens[in_step[0][0]][2], number, slots_in_step if objective.skip_gram else centers_in_step, step
+                )
+                by_center: list[list[Example]] = []
+                for n, tile in enumerate(in_step):
+                    inside = range(begin + n * plan.tile, begin + n * plan.tile + width)
+                    for i in tile:
+                        of_center = self._examples(tokens, i, inside, begin, i - in_step[0][0], negatives, step)
+                        by_center.append(list(of_center))
+                examples = list(itertools.chain.from_iterable(by_center))
                 held: Counter[tuple[str, int]] = Counter()
-                for tile in tiles[first : first + plan.step_tiles]:
-                    inside = range(tile[0] - reach + start, tile[0] - reach + min(start + size, slots))
-                    found, negatives = self._tile_examples(tokens, tile, inside, number, step)
-                    examples += found
-                    held.update({("outputs", row): count * len(found) / plan.tile for row, count in negatives.items()})
+                for row in itertools.chain.from_iterable(negatives):
+                    held["outputs", row] += len(examples) / (len(negatives) * plan.shared_negatives)  # type: ignore[assignment] # a Counter of floats
                 for example in examples:
                     held.update(("inputs", row) for row in example.bag)
-                    for (matrix, row), label in zip(example.rows, example.labels, strict=True):
+                    held["outputs", example.center] += 1
+                    for matrix, row in example.rows:
                         if matrix == "nodes":
-                            held[matrix, row] += 1 / NODE_PULL  # type: ignore[assignment] # a Counter of floats
-                        elif label:
-                            held[matrix, row] += 1
-                yield examples, held
+                            held[matrix, row] += 1 / NODE_PULL  # type: ignore[assignment]
+                yield by_center, held
 
-    def _tile_examples(
-        self, tokens: list[tuple[int, int, int, bool]], tile: list[int], inside: range, block: int, step: Step
-    ) -> tuple[list[Example], Counter[int]]:
-        """The examples of a tile's centers whose contexts lie inside a range of token indices, and its negatives."""
-        examples = []
-        negatives = self._negatives(tokens[tile[0]][2], block, step) if self.job.objective.negative else []
-        for i in tile:
-            word, sentence, position, _ = tokens[i]
-            reach = self._reach(position, step)
-            contexts = [
-                tokens[j][0]
-                for j in range(max(0, i - reach), min(len(tokens), i + reach + 1))
-                if j != i and j in inside and tokens[j][1] == sentence
-            ]
-            bags = [[context] for context in contexts] if self.job.objective.skip_gram else [contexts] * bool(contexts)
-            for bag in bags:
-                example = Example(bag)
-                self._add_outputs(example, word, negatives)
-                examples.append(example)
-        return examples, Counter(negatives)
+    def _examples(
+        self,
+        tokens: list[tuple[int, int, int, bool]],
+        i: int,
+        inside: range,
+        begin: int,
+        number: int,
+        negatives: list[list[int]],
+        step: Step,
+    ) -> Iterator[Example]:
+        """The examples of center i, the step's `number`-th, whose contexts lie inside a range of token indices."""
+        word, sentence, position, _ = tokens[i]
+        reach = self._reach(position, step)
+        contexts = [
+            j
+            for j in range(max(0, i - reach), min(len(tokens), i + reach + 1))
+            if j != i and j in inside and tokens[j][1] == sentence
+        ]
+        if self.job.objective.skip_gram:
+            hidden = [(j - begin, [tokens[j][0]]) for j in contexts]
+        else:
+            hidden = [(number, [tokens[j][0] for j in contexts])] if contexts else []
+        for place, bag in hidden:
+            example = Example(bag, word)
+            group = place % max(1, len(negatives)) if self.job.plan.spread else place // self.job.plan.group
+            self._add_outputs(example, negatives[group] if negatives else [])
+            yield example
 
-    def _add_outputs(self, example: Example, word: int, negatives: list[int]) -> None:
+    def _add_outputs(self, example: Example, negatives: list[int]) -> None:
+        word = example.center
         if self.job.objective.negative:
-            example.add("outputs", word, 1.0)
+            example.add("outputs", word, 1.0, own=True)
+            # Negatives that are the center itself are not skipped one by one but taken back in expectation.
+            example.add("outputs", word, 0.0, self._positive_share[word] - 1, own=True)
             for negative in negatives:
-                if negative != word:
-                    example.add("outputs", negative, 0.0, self.job.objective.negative / len(negatives))
+                example.add("outputs", negative, 0.0, self.job.objective.negative / len(negatives))
         if self.job.objective.hierarchical:
             paths = self.job.tables.paths
             assert paths is not None
             for k in range(int(paths.offsets[word]), int(paths.offsets[word + 1])):
-                example.add("nodes", int(paths.points[k]), float(paths.labels[k]))
+                node = int(paths.points[k])
+                example.add("nodes", node, float(paths.labels[k]), own=node not in self._busiest)
 
-    def _negatives(self, position: int, block: int, step: Step) -> list[int]:
-        cumulative, shared = self.job.tables.cumulative, self.job.plan.shared_negatives
-        assert cumulative is not None
-        lanes = LANE_NEGATIVES + block * shared + np.arange(shared)
-        draws = draws_numpy(step.draw_key, np.full(shared, position), lanes)
-        return np.searchsorted(cumulative, scaled(draws, int(cumulative[-1]))).tolist()
+    def _negatives(self, position: int, block: int, hidden: int, step: Step) -> list[list[int]]:
+        """Noise words of each group of a step with `hidden` hidden rows, whose first center is at `position`."""
+        cumulative, plan = self.job.tables.cumulative, self.job.plan
+        if cumulative is None:
+            return []
+        count = -(-hidden // plan.group) * plan.shared_negatives
+        lanes = LANE_NEGATIVES + block * MAX_GROUPS * plan.shared_negatives + np.arange(count)
+        draws = draws_numpy(step.draw_key, np.full(count, position), lanes)
+        words = np.searchsorted(cumulative, scaled(draws, int(cumulative[-1])))
+        return words.reshape(-1, plan.shared_negatives).tolist()

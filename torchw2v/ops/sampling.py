@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from torchw2v.constants import MAX_BLOCK_ROWS, UINT32_SPAN
+from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, UINT32_SPAN
 from torchw2v.ops.contract import Chunk, Job
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, DrawKey, draws_torch
 
@@ -53,7 +53,11 @@ class Tiles:
 
     def slots(self, tile: int) -> torch.Tensor:
         """Words at the T + 2W slots of every tile: an overlapping view [t, T + 2W]."""
-        return self.words[self.lead - self.reach :].unfold(0, tile + 2 * self.reach, tile)[: len(self.centers)]
+        return self.line(0, len(self.centers), tile, tile + 2 * self.reach)
+
+    def line(self, start: int, count: int, stride: int, length: int) -> torch.Tensor:
+        """Words at `count` lines of slots, `stride` apart, the first from slot `start` on: a view [count, length]."""
+        return self.words[self.lead - self.reach + start :].unfold(0, length, stride)[:count]
 
 
 class Sampler:
@@ -136,7 +140,8 @@ class Sampler:
         tail = tiles * tile - count
         pad = torch.nn.functional.pad
         lead = reach + halo
-        padded = pad(words, (reach, reach + tail + tile))
+        # A step reads whole groups: at most group - 1 slots past its last tile.
+        padded = pad(words, (reach, reach + tail + tile + self.job.plan.group))
         return Tiles(
             words=padded,
             first=pad(first, (0, tail), value=1).to(torch.int32).view(tiles, tile),
@@ -165,9 +170,18 @@ class Sampler:
         for number, start in enumerate(range(0, slots, size)):
             yield number, start, min(start + size, slots)
 
-    def negatives(self, key: DrawKey, positions: torch.Tensor, block: int) -> torch.Tensor:
-        """Noise words shared by each tile in one block: int64 tensor [t, N]."""
+    def negatives(self, key: DrawKey, positions: torch.Tensor, block: int, groups: int) -> torch.Tensor:
+        """Noise words of each step's groups in one block: int64 tensor [k, groups, N].
+
+        Parameters
+        ----------
+        key : DrawKey
+        positions : int64 tensor [k]
+            Corpus position of each step's first center.
+        block, groups : int
+        """
         shared = self.job.plan.shared_negatives
-        lanes = range(LANE_NEGATIVES + block * shared, LANE_NEGATIVES + (block + 1) * shared)
-        spots = draws_torch(key, positions, lanes) * self._noise_span >> 32  # uniform in [0, 2**31 - 1)
-        return torch.searchsorted(self._cumulative, spots)
+        first = LANE_NEGATIVES + block * MAX_GROUPS * shared
+        draws = draws_torch(key, positions, range(first, first + groups * shared))
+        spots = draws * self._noise_span >> 32  # uniform in [0, 2**31 - 1)
+        return torch.searchsorted(self._cumulative, spots).view(-1, groups, shared)
