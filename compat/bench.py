@@ -14,11 +14,12 @@ import csv
 import itertools
 import logging
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,43 @@ MODES = {
 QUALITIES = ("wordsim353", "simlex999", "analogies")
 
 
+def similarities(wv: Any) -> dict[str, float]:
+    """Spearman's rho on WordSim-353 and SimLex-999."""
+    files = {"wordsim353": "wordsim353.tsv", "simlex999": "simlex999.txt"}
+    return {name: float(wv.evaluate_word_pairs(datapath(file))[1].statistic) for name, file in files.items()}
+
+
 def quality(wv: Any) -> dict[str, float]:
     """Spearman's rho (WordSim-353, SimLex-999) and share of analogies solved."""
-    scores = {
-        "wordsim353": wv.evaluate_word_pairs(datapath("wordsim353.tsv"))[1].statistic,
-        "simlex999": wv.evaluate_word_pairs(datapath("simlex999.txt"))[1].statistic,
-        "analogies": wv.evaluate_word_analogies(datapath("questions-words.txt"))[0],
+    return {**similarities(wv), "analogies": float(wv.evaluate_word_analogies(datapath("questions-words.txt"))[0])}
+
+
+def timed_train(
+    model: Any, sentences: Any, *, total_examples: int | None = None, settle: Callable[[], None] | None = None
+) -> dict[str, float]:
+    """Train a model whose vocabulary is built, and report the speed of `train()` alone.
+
+    Parameters
+    ----------
+    model : gensim.models.Word2Vec
+    sentences : iterable
+    total_examples : int, optional
+        Sentences in it, where they are not those that the vocabulary was built from.
+    settle : callable, optional
+        Waits until the device is idle; called before the clock is read.
+    """
+    wait = settle or (lambda: None)
+    wait()
+    started, cpu = time.perf_counter(), time.process_time()
+    effective, raw = model.train(sentences, total_examples=total_examples or model.corpus_count, epochs=model.epochs)
+    wait()
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "raw_words_per_s": raw / seconds,
+        "effective_words_per_s": effective / seconds,
     }
-    return {name: float(value) for name, value in scores.items()}
 
 
 def run_once(side: str, sentences: list[list[str]], settings: dict[str, Any]) -> dict[str, Any]:
@@ -54,24 +84,23 @@ def run_once(side: str, sentences: list[list[str]], settings: dict[str, Any]) ->
     started = time.perf_counter()
     model = make(**settings)
     model.build_vocab(sentences)
-    scanned = time.perf_counter()
-    cpu = time.process_time()
-    effective, raw = model.train(sentences, total_examples=model.corpus_count, epochs=model.epochs)
-    seconds, cpu_seconds = time.perf_counter() - scanned, time.process_time() - cpu
-    return {
-        "vocab_seconds": scanned - started,
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "raw_words_per_s": raw / seconds,
-        "effective_words_per_s": effective / seconds,
-        "vocabulary": len(model.wv),
-        **quality(model.wv),
-    }
+    vocab_seconds = time.perf_counter() - started
+    timing = timed_train(model, sentences)
+    return {"vocab_seconds": vocab_seconds, **timing, "vocabulary": len(model.wv), **quality(model.wv)}
+
+
+def commit() -> str:
+    """The short name of the checkout's commit; "unknown" outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    here = str(Path(__file__).parent)
+    answer = subprocess.run([git, "-C", here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return answer.stdout.strip() or "unknown"
 
 
 def environment() -> dict[str, str]:
     """Hardware, versions and commit, for every row."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -85,7 +114,7 @@ def environment() -> dict[str, str]:
         "torch": version("torch"),
         "gensim": version("gensim"),
         "numpy": version("numpy"),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
     }
 
 
@@ -98,6 +127,16 @@ def read_corpus(path: Path, words: int | None) -> list[list[str]]:
         if words and total >= words:
             break
     return sentences
+
+
+def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Append rows of the same columns to a CSV file; a new file gets a header."""
+    new = not path.exists()
+    with path.open("a", newline="") as out:
+        writer = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 def table(rows: Iterable[dict[str, Any]], modes: list[str]) -> str:
@@ -167,12 +206,7 @@ def main() -> None:
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k not in facts}, flush=True)
     print(table(rows, modes))
     if args.csv:
-        new = not args.csv.exists()
-        with args.csv.open("a", newline="") as out:
-            writer = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
+        append_rows(args.csv, rows)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torchw2v import TorchWord2Vec
 from torchw2v.errors import (
     CorpusFileError,
     CorpusTypeError,
+    DeviceMemoryError,
     EmptyVocabularyError,
     EngineUnavailableError,
     SettingError,
@@ -34,6 +35,7 @@ RAISED_BY = {
     CorpusFileError: TypeError,
     EmptyVocabularyError: RuntimeError,
     EngineUnavailableError: ValueError,
+    DeviceMemoryError: RuntimeError,
     WeightsError: ValueError,
     TrainingDivergedError: FloatingPointError,
 }

@@ -32,6 +32,10 @@ class EngineUnavailableError(TorchW2VError, ValueError):
     """The engine or device asked for is unknown or cannot run on this machine."""
 
 
+class DeviceMemoryError(TorchW2VError, RuntimeError):
+    """The weights do not fit into the device's memory."""
+
+
 class WeightsError(TorchW2VError, ValueError):
     """The starting weights have the wrong shape or hold NaN or infinity."""
 

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from gensim.models.word2vec import Word2Vec
 
-from torchw2v.errors import TrainingDivergedError, WeightsError
+from torchw2v.errors import DeviceMemoryError, TrainingDivergedError, WeightsError
 from torchw2v.ops.contract import Objective, Tables, Weights
 from torchw2v.tables import keep_all, pack_paths
+
+WORKING_BYTES = 2**30  # on an accelerator beside the matrices: tables, a chunk's tokens, counts and caps
 
 
 def objective_of(model: Word2Vec) -> Objective:
@@ -78,15 +80,44 @@ def weights_of(model: Word2Vec, device: torch.device) -> Weights:
     free = len(lock) == 1 and lock[0] == 1
     lock = lock[np.arange(len(model.wv)) % len(lock)]  # gensim's rule for a short lockf
 
-    def to_device(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(device)
-
+    if device.type == "cuda":
+        _check_memory(model, device)
     return Weights(
-        inputs=to_device(model.wv.vectors),
-        outputs=to_device(model.syn1neg) if model.negative else None,
-        nodes=to_device(model.syn1) if model.hs else None,
-        input_lock=None if free else to_device(lock),
+        inputs=_to_device(model.wv.vectors, device),
+        outputs=_to_device(model.syn1neg, device) if model.negative else None,
+        nodes=_to_device(model.syn1, device) if model.hs else None,
+        input_lock=None if free else torch.from_numpy(lock).to(device),
     )
+
+
+def _row_stride(width: int) -> int:
+    """Floats from row to row on an accelerator: whole 16 bytes, so that a kernel may move four at once."""
+    return -(-width // 4) * 4
+
+
+def _to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The matrix on a device, [V, D]; on a CPU the same memory, elsewhere its rows are padded with zeros."""
+    if device.type == "cpu":
+        return torch.from_numpy(array)
+    rows, width = array.shape
+    matrix = torch.zeros((rows, _row_stride(width)), device=device)[:, :width]
+    return matrix.copy_(torch.from_numpy(array))
+
+
+def _check_memory(model: Word2Vec, device: torch.device) -> None:
+    """Fail before anything is allocated, and say what would help."""
+    rows, width = len(model.wv), int(model.vector_size)
+    matrices = 1 + bool(model.negative) + bool(model.hs)
+    needed = 4 * rows * _row_stride(width) * matrices + WORKING_BYTES
+    free, total = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if needed > free:
+        raise DeviceMemoryError(
+            f"training needs about {needed / 1e9:.1f} GB on {device}: {matrices} matrices of {rows:,} words by {width} "
+            f"dimensions, and {WORKING_BYTES / 1e9:.1f} GB to work in; {free / 1e9:.1f} of its {total / 1e9:.1f} GB "
+            "are free. Raise min_count or set max_final_vocab, lower vector_size, free the device's memory, or use "
+            "device='cpu'"
+        )
 
 
 def _matrix(model: Word2Vec, name: str, array: np.ndarray | None) -> np.ndarray:

@@ -19,12 +19,15 @@ MAX_IN_FLIGHT = 4096  # quality untouched at 4,096 with row caps, lower at 16,38
 # Hierarchical softmax: the root is on every path, so staleness costs more. Skip-gram, 3 M words of Wikipedia, 3 epochs,
 # analogies solved (gensim 0.096): 0.074 at 2,048 in flight, 0.079 at 512.
 MAX_IN_FLIGHT_TREE = 512
+# On an accelerator programs read weights that are microseconds old, not a step's snapshot. Not measured on one yet.
+MAX_IN_FLIGHT_TREE_DEVICE = 2048
 MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap would throw most of its updates away
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
 # Tokens that one thread trains from one snapshot. Skip-gram with negative sampling, 6 M words of Wikipedia, 5 epochs,
 # 2 threads, mean of seeds 4 to 7: SimLex 0.238 at 512, 0.229 at 1,024; analogies 0.154 and 0.156.
 MAX_STEP_TOKENS = 512
 CHUNK_TOKENS = 32_768  # raw tokens for which alpha is constant and draws are made at once
+DEVICE_CHUNK_TOKENS = 2**20  # the same on an accelerator: a launch costs microseconds whatever its size
 SHARED_NEGATIVES = 32  # of a group at 5 negatives and 6 pairs a hidden row (window 5)
 _MAX_NEGATIVES = 128
 
@@ -49,6 +52,7 @@ def make_plan(
     epoch_tokens: float,
     tile: int = TILE,
     step_tokens: int = MAX_STEP_TOKENS,
+    on_device: bool = False,
 ) -> Plan:
     """Choose the step size and the row caps.
 
@@ -65,14 +69,20 @@ def make_plan(
     tile : int
         Centers in a tile.
     step_tokens : int
-        Tokens in a step at most.
+        Tokens in a step of a CPU thread at most.
+    on_device : bool
+        One stream of work on an accelerator: a step is all that is in flight.
     """
     kept = counts * (tables.keep_thresholds / np.float64(2**32 - 1))
     total = max(float(kept.sum()), 1e-9)
     words = kept / total  # [V] chance of each word at an effective token
     hottest = float(words.max()) if len(words) else 1.0
     effective = epoch_tokens * min(1.0, total / max(float(counts.sum()), 1e-9))
-    most = MAX_IN_FLIGHT_TREE if objective.hierarchical else MAX_IN_FLIGHT
+    most = MAX_IN_FLIGHT
+    if objective.hierarchical:
+        most = MAX_IN_FLIGHT_TREE_DEVICE if on_device else MAX_IN_FLIGHT_TREE
+    if on_device:
+        step_tokens = most
     in_flight = min(most, MAX_HOT_OCCURRENCES / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
     step_tiles = int(min(max(in_flight / (tile * threads), 1), step_tokens / tile))
     tokens = step_tiles * tile * threads
@@ -95,7 +105,9 @@ def make_plan(
     return Plan(tile, step_tiles, group, shared, spread, summed(words, contexts), output_pairs, node_pairs)
 
 
-def chunk_tokens(plan: Plan, threads: int, epoch_tokens: float) -> int:
+def chunk_tokens(plan: Plan, threads: int, epoch_tokens: float, *, on_device: bool = False) -> int:
     """Raw tokens in a chunk: many chunks a thread and epoch, so that alpha decays smoothly and threads end together."""
     step = plan.step_tiles * plan.tile
+    if on_device:
+        return int(max(step, min(DEVICE_CHUNK_TOKENS, epoch_tokens / 32)))
     return int(max(step, min(CHUNK_TOKENS, epoch_tokens / (threads * 8))))

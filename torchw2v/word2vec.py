@@ -32,7 +32,7 @@ from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.progress import ProgressBar
-from torchw2v.schedule import MAX_IN_FLIGHT, MAX_STEP_TOKENS, chunk_tokens, make_plan
+from torchw2v.schedule import chunk_tokens, make_plan
 from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,9 @@ class TorchWord2Vec(Word2Vec):
     device : str or torch.device, optional
         "auto" (default), "cpu", "cuda", "cuda:1", "mps", ...
     engine : str, optional
-        "auto" (default), "torch", or "reference": the slow definition that the others are tested against.
+        "auto" (default): "triton" on a CUDA device where Triton is installed, else "torch". "triton" multiplies in TF32
+        and keeps weights and sums in float32; "triton-ieee" multiplies in float32, more slowly. "reference" is the slow
+        definition that the others are tested against.
     deterministic : bool
         True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is. False: threads share the
         weights without locks, and with more than one worker results differ from run to run, as in gensim.
@@ -348,7 +350,7 @@ class TorchWord2Vec(Word2Vec):
         corpus = self._corpus(sentences)
         known = len(corpus.token_ids) if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
         run = self._begin_run(known, callbacks)
-        size = chunk_tokens(run.plan, run.in_flight, known)
+        size = chunk_tokens(run.plan, run.in_flight, known, on_device=run.choice.device.type != "cpu")
         if corpus is not None:
             chunks = corpus.chunks(size)
         else:  # encoded in the background while the last chunk trains
@@ -422,10 +424,10 @@ class TorchWord2Vec(Word2Vec):
         threads = self.workers if several else 1
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
-        step_tokens = MAX_STEP_TOKENS if choice.device.type == "cpu" else MAX_IN_FLIGHT
         plan = make_plan(
-            objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens, step_tokens=step_tokens
-        )
+            objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens,
+            on_device=choice.device.type != "cpu",
+        )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",
             choice.device, choice.engine, choice.reason, threads, plan.step_tiles * plan.tile,

@@ -208,6 +208,7 @@ class ReferenceEngine:
         expected = {"inputs": plan.input_pairs, "outputs": plan.output_pairs, "nodes": plan.node_pairs}
         self._expected_pairs = {name: pairs for name, pairs in expected.items() if pairs is not None}
         self._busiest = set() if plan.node_pairs is None else set(busiest_nodes(plan.node_pairs).tolist())
+        self._positive_share = np.ones(len(plan.input_pairs))
         if job.tables.cumulative is not None:
             self._positive_share = positive_share(job.tables.cumulative, job.objective.negative)
 
@@ -250,7 +251,9 @@ class ReferenceEngine:
                     move = alpha * caps[matrix][row] * multiplicity * pull * hidden
                     ahead[matrix, row] = ahead.get((matrix, row), 0) + move
         part = (len(examples) - 1) / (2 * max(1, len(examples)))
-        return {key: part * move for key, move in ahead.items()}
+        # Where most negatives are the center itself, they undo the moves: tiny vocabularies.
+        steady = {"outputs": max(0.0, self._positive_share[examples[0].center]) if examples else 1.0, "nodes": 1.0}
+        return {key: part * steady[key[0]] * move for key, move in ahead.items()}
 
     def _caps(self, held: Counter[tuple[str, int]], alpha: float) -> dict[str, np.ndarray]:
         """Factor of each row: 1, or less where more pairs are expected or held than the row may be pulled by."""

@@ -19,6 +19,8 @@ from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, UINT32_SPAN
 from torchw2v.ops.contract import Chunk, Job
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, DrawKey, draws_torch
 
+MAX_RESIDENT_BYTES = 2**33  # tokens kept on an accelerator: 2 G of them; more are copied chunk by chunk
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -72,6 +74,7 @@ class Sampler:
     def __init__(self, job: Job, device: torch.device) -> None:
         self.job = job
         self.device = device
+        self._resident: tuple[np.ndarray, torch.Tensor] | None = None  # a buffer of tokens, and its copy on the device
         thresholds = job.tables.keep_thresholds
         self._keep = torch.from_numpy(thresholds.astype(np.int64)).to(device)
         self._keeps_all = bool((thresholds == UINT32_SPAN - 1).all())
@@ -79,9 +82,17 @@ class Sampler:
             self._cumulative = torch.from_numpy(job.tables.cumulative.astype(np.int64)).to(device)
             self._noise_span = int(job.tables.cumulative[-1])
 
+    def _ids(self, chunk: Chunk, start: int, stop: int) -> torch.Tensor:
+        """Token ids [start, stop) of a chunk's buffer. On an accelerator the whole buffer is copied there once."""
+        if self.device.type == "cpu" or chunk.token_ids.nbytes > MAX_RESIDENT_BYTES:
+            return torch.from_numpy(chunk.token_ids[start:stop]).to(self.device)
+        if self._resident is None or self._resident[0] is not chunk.token_ids:
+            self._resident = chunk.token_ids, torch.from_numpy(chunk.token_ids).to(self.device)
+        return self._resident[1][start:stop]
+
     def _kept(self, chunk: Chunk, start: int, stop: int, key: DrawKey) -> torch.Tensor:
         """Which tokens of [start, stop) survive subsampling: bool tensor [stop - start]."""
-        ids = torch.from_numpy(chunk.token_ids[start:stop]).to(self.device)
+        ids = self._ids(chunk, start, stop)
         if self._keeps_all:
             return torch.ones(len(ids), dtype=torch.bool, device=self.device)
         positions = torch.arange(start, stop, device=self.device) + chunk.first_position
@@ -113,7 +124,7 @@ class Sampler:
 
         kept = self._kept(chunk, low, high, key)
         where = kept.nonzero().squeeze(1)  # [m]
-        words = torch.from_numpy(chunk.token_ids[low:high]).to(self.device)[where].to(torch.int64)
+        words = self._ids(chunk, low, high)[where].to(torch.int64)
         edges = torch.searchsorted(where, edges)  # now in effective tokens
         halo = int(torch.searchsorted(where, chunk.start - low))
         count = int(torch.searchsorted(where, chunk.stop - low)) - halo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,8 +13,9 @@ from torchw2v.ops.contract import Engine, Job
 from torchw2v.ops.reference import ReferenceEngine
 from torchw2v.ops.torch_engine import TorchEngine
 
+MIN_CAPABILITY = (8, 0)  # TF32 products
 DeviceLike = str | torch.device | None
-ENGINES = ("auto", "reference", "torch")
+ENGINES = ("auto", "reference", "torch", "triton", "triton-ieee")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Choice:
     ----------
     device : torch.device
     engine : str
-        "reference" or "torch".
+        "reference", "torch", "triton" (products in TF32) or "triton-ieee" (products in float32).
     reason : str
         Why these, for the log and for `model.engine_reason`.
     """
@@ -38,8 +40,27 @@ class Choice:
         builders: dict[str, Callable[[], Engine]] = {
             "reference": lambda: ReferenceEngine(job),
             "torch": lambda: TorchEngine(job, self.device),
+            "triton": lambda: _triton_engine(job, self.device, "tf32"),
+            "triton-ieee": lambda: _triton_engine(job, self.device, "ieee"),
         }
         return builders[self.engine]()
+
+
+def _triton_engine(job: Job, device: torch.device, precision: str) -> Engine:
+    from torchw2v.ops.triton_engine import TritonEngine  # only here: triton is not everywhere
+
+    return TritonEngine(job, device, precision=precision)
+
+
+def _triton_missing(device: torch.device) -> str | None:
+    """Why the Triton kernels cannot run on a device, or None where they can."""
+    if device.type != "cuda":  # torch calls ROCm devices cuda, too
+        return f"Triton kernels run on CUDA devices, not on {device}"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed (it is not made for every platform)"
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < MIN_CAPABILITY:
+        return f"{torch.cuda.get_device_name(device)} is older than compute capability 8.0"
+    return None
 
 
 def _best_device() -> tuple[torch.device, str]:
@@ -75,7 +96,7 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
     device : str, torch.device or None
         "auto" (same as None), or anything that torch.device accepts.
     engine : str or None
-        "auto" (same as None), "torch", or "reference" (CPU only, slow).
+        "auto" (same as None), "torch", "triton" or "triton-ieee" (CUDA only), or "reference" (CPU only, slow).
     deterministic : bool
         Asks for vectors that do not depend on the number of threads; CPU only.
 
@@ -105,7 +126,12 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
         raise EngineUnavailableError(f"engine='reference' runs on the CPU only, not on {found}; use engine='torch'")
     if deterministic and found.type != "cpu":
         raise EngineUnavailableError(f"deterministic=True is offered on the CPU only, not on {found}; use device='cpu'")
-    name = "reference" if wants_reference else "torch"
-    asked = engine not in (None, "auto")
-    how = f"engine={engine!r} was asked for" if asked else "engine='auto': portable torch operations"
-    return Choice(found, name, f"{reason}; {how}")
+    missing = _triton_missing(found)
+    if engine is not None and engine != "auto":
+        if engine.startswith("triton") and missing:
+            raise EngineUnavailableError(f"engine={engine!r} was asked for, but {missing}; use engine='torch'")
+        return Choice(found, engine, f"{reason}; engine={engine!r} was asked for")
+    if missing is None:
+        return Choice(found, "triton", f"{reason}; engine='auto': fused Triton kernels on a CUDA device")
+    why = "" if found.type == "cpu" else f" ({missing})"
+    return Choice(found, "torch", f"{reason}; engine='auto': portable torch operations{why}")

@@ -430,7 +430,9 @@ class TorchEngine:
             weight = weight.view(steps, plan.group, groups, 1).permute(0, 2, 3, 1)
         minus_q = self._positive_share[frame.centers].to(dtype).neg_().view(*label.shape[:-1], 1) * label
         weight = weight.view(steps, groups, 1, plan.group)
-        ahead = _ahead(frame.contexts, dtype).unsqueeze(2)
+        # Where most negatives are the center itself, they undo the moves: tiny vocabularies.
+        steady = self._positive_share[frame.centers].clamp(min=0).to(dtype)
+        ahead = _ahead(frame.contexts, dtype).mul_(steady).unsqueeze(2)
         parts = zip(frame.rows, label, minus_q, weight, frame.row_scale.unsqueeze(2), ahead, strict=True)
         return [Words(*part) for part in parts]
 

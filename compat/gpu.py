@@ -1,0 +1,497 @@
+"""Acceptance on a GPU in one command: tests, speed, quality, memory and bandwidth, in less than ten minutes.
+
+    python -m compat.gpu --corpus enwiki.txt.xz --csv rows.csv --plot roofline.png
+    python -m compat.gpu --smoke        # everything tiny, on a CPU: does the command itself work?
+
+What is timed is `train()` alone, with the device idle before and after: raw words/s (words read, before subsampling)
+and effective ones (after it). Our side trains on token ids, gensim on token lists, since that is what each has after
+its vocabulary is built; what encoding costs is in the part "end-to-end", from text file to saved vectors. Each part has
+a share of the time budget; what does not fit is named at the end as SKIPPED.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gensim
+import torch
+from gensim.models.word2vec import LineSentence
+from gensim.test.utils import datapath
+
+from compat.analogies import analogies
+from compat.bench import MODES, append_rows, read_corpus, similarities, timed_train
+from compat.ids import IdSentences, IdWord2Vec
+from compat.report import COLUMNS, OURS, SIDES, end_to_end_table, facts_of, picture, say, settler, speed_table
+from compat.zipf import prefix, zipf_corpus
+from torchw2v import TorchWord2Vec
+from torchw2v.corpus import ScannedCorpus, scan
+from torchw2v.errors import EngineUnavailableError
+from torchw2v.ops.select import choose
+
+# Shares of the time left when a part begins; what a part leaves is there for the next ones.
+TEST_SHARE, TABLE_SHARE, PTB_SHARE, ZIPF_SHARE = 0.3, 0.6, 0.3, 0.7
+WARM_EPOCHS = 2  # the first compiles kernels, the second tells how long a run will take
+WARM_WORDS = 2_000_000  # of a corpus in a warm-up; a hundredth of it still holds more tokens than may be in flight
+# A guess for the first gensim run, before one is measured: half of its slowest mode at 100 dimensions in
+# docs/benchmarks.md, where two workers share two cores.
+GENSIM_WORDS_PER_WORKER = 125_000
+
+SMOKE = {
+    "corpus": Path(datapath("lee_background.cor")), "zipf_words": 200_000, "zipf_vocabulary": 1000, "zipf_dim": 16,
+    "dims": [16], "epochs": 2, "runs": 1, "gensim_workers": 2, "device": "cpu", "engine": "torch", "no_tests": True,
+    "budget": 60,
+}  # fmt: skip
+
+
+# ---- one acceptance --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A deadline, `ends`, on the clock of time.perf_counter."""
+
+    ends: float
+
+    @classmethod
+    def of(cls, seconds: float) -> Clock:
+        """A deadline so many seconds from now."""
+        return cls(time.perf_counter() + seconds)
+
+    def left(self) -> float:
+        """Seconds."""
+        return self.ends - time.perf_counter()
+
+    def share(self, fraction: float) -> Clock:
+        """A nearer deadline, after this fraction of the time that is left."""
+        return Clock.of(self.left() * fraction)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A corpus that both sides train on.
+
+    Attributes
+    ----------
+    name : str
+    sentences : list of lists of str
+    scanned : ScannedCorpus
+    """
+
+    name: str
+    sentences: list[list[str]]
+    scanned: ScannedCorpus
+
+    @classmethod
+    def read(cls, path: Path, words: int | None) -> Text:
+        """Whole sentences of a file, up to a number of words."""
+        sentences = read_corpus(path, words)
+        return cls(path.name, sentences, scan(sentences, lambda *_: None))
+
+
+@dataclass
+class Acceptance:
+    """What was asked for, where it runs, and what has been found so far.
+
+    Attributes
+    ----------
+    args : argparse.Namespace
+    facts : dict
+        Columns that are the same in every row: hardware, versions, commit, date.
+    rows : list of dict
+        One for each timed run.
+    skipped : list of str
+        What was left out, and why.
+    tests : str
+        Counts of the GPU tests.
+    tests_failed : bool
+    """
+
+    args: argparse.Namespace
+    facts: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    tests: str = "not run (--no-tests)"
+    tests_failed: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where our side trains."""
+        return torch.device(self.args.device)
+
+    @property
+    def machine(self) -> str:
+        """The name of the GPU, or "cpu"."""
+        return self.facts["gpu"] if self.device.type == "cuda" else self.args.device
+
+    def settings(self, mode: str, dim: int, side: str, seed: int) -> dict[str, Any]:
+        """Arguments of a model."""
+        same = {**MODES[mode], "vector_size": dim, "epochs": self.args.epochs, "workers": self.args.gensim_workers}
+        ours = {"device": self.args.device, "engine": self.args.engine} if side == OURS else {}
+        return {**same, **ours, "seed": seed}
+
+    def add(self, part: str, corpus: str, mode: str, side: str, model: Any, **cells: Any) -> None:
+        """Keep a row, with the settings of its model, and show it."""
+        row = {
+            "part": part, "corpus": corpus, "mode": mode, "side": side, "seed": model.seed,
+            "engine": self.args.engine if side == OURS else "gensim",
+            "device": self.args.device if side == OURS else "cpu",
+            "vector_size": model.vector_size, "window": model.window, "negative": model.negative,
+            "sample": model.sample, "epochs": model.epochs, "workers": model.workers, "vocabulary": len(model.wv),
+            **cells, **self.facts,
+        }  # fmt: skip
+        self.rows.append({name: row.pop(name, "") for name in COLUMNS})
+        assert not row, f"no column for {sorted(row)}"
+        speed, seconds = cells["raw_words_per_s"], cells["seconds"]
+        say(f"  {part} {corpus} {mode} D={model.vector_size} {side}: {speed:,.0f} raw words/s, {seconds:.2f} s")
+
+    def skip(self, what: str, why: str) -> None:
+        """Keep what was left out, and show it."""
+        self.skipped.append(f"{what}: {why}")
+        say(f"  SKIPPED {self.skipped[-1]}")
+
+    def fits(self, seconds: float | None, clock: Clock, what: str) -> bool:
+        """Whether something still fits into the time of its part; noted as skipped if not. None: nobody knows."""
+        left = max(clock.left(), 0.0)
+        if left and (seconds is None or seconds <= left):
+            return True
+        need = "" if seconds is None else f", {seconds:.0f} s expected"
+        self.skip(what, f"no time left (budget {self.args.budget:.0f} s; {left:.0f} s left for this part{need})")
+        return False
+
+    def expected_rate(self, side: str, mode: str, dim: int) -> float | None:
+        """Raw words/s to expect, from the last run of the same mode; the work grows with the dimensions."""
+        known = [row for row in self.rows if (row["side"], row["mode"]) == (side, mode)]
+        if known:
+            return float(known[-1]["raw_words_per_s"] * min(1.0, known[-1]["vector_size"] / dim))
+        return None if side == OURS else GENSIM_WORDS_PER_WORKER * self.args.gensim_workers * min(1.0, 100 / dim)
+
+
+# ---- our side --------------------------------------------------------------------------------------------------------
+
+
+def measured(job: Acceptance, model: IdWord2Vec, ids: IdSentences) -> dict[str, Any]:
+    """Train our model: speed, peak memory on the device, bandwidth."""
+    on_gpu, wait = job.device.type == "cuda", settler(job.device)
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(job.device)
+    timing = timed_train(model, ids, total_examples=len(ids), settle=wait)
+    moved = model.traffic()
+    rate = moved * timing["effective_words_per_s"]
+    return {
+        **timing,
+        "words": int(ids.raw_offsets[-1]),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated(job.device) if on_gpu else "",
+        "bytes_per_token": moved,
+        "bandwidth_bytes_per_s": rate,
+        "roofline_fraction": rate / job.facts["copy_bytes_per_s"],
+    }
+
+
+def warm_up(model: IdWord2Vec, ids: IdSentences) -> float:
+    """Train on the start of a corpus, which compiles what training needs; returns the raw words/s to expect."""
+    start = IdSentences.of(prefix(ids, WARM_WORDS))
+    epochs, model.epochs = model.epochs, WARM_EPOCHS
+    model.train(start, total_examples=len(start), epochs=WARM_EPOCHS)
+    model.epochs = epochs
+    return float(model.training_history[-1]["raw_words"] / model.training_history[-1]["seconds"])
+
+
+def scores(job: Acceptance, wv: Any) -> dict[str, float]:
+    """The quality of vectors."""
+    return {**similarities(wv), "analogies": analogies(wv, job.device)}
+
+
+# ---- the parts -------------------------------------------------------------------------------------------------------
+
+
+def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
+    """Run the tests that need a GPU, in a process of their own.
+
+    Returns
+    -------
+    (bool, str)
+        Whether all of them passed (and there were any), and the counts.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "tests.xml"
+        command = [sys.executable, "-m", "pytest", "-m", "gpu", f"--junitxml={report}"]
+        try:
+            done = subprocess.run(command, cwd=root, timeout=seconds, capture_output=True, text=True)
+        except subprocess.TimeoutExpired:
+            return False, f"stopped after {seconds:.0f} s, the tests' share of the budget"
+        suite = ET.parse(report).getroot().find("testsuite") if report.exists() else None
+    if suite is None:
+        return False, f"pytest wrote no report (exit code {done.returncode}):\n{done.stdout}{done.stderr}"
+    total, failed, errors, skipped = (int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped"))
+    passed = total - failed - errors - skipped
+    line = f"{passed} passed, {failed} failed, {errors} errors, {skipped} skipped"
+    ok = done.returncode == 0 and passed > 0
+    return ok, line if ok else f"{line} (exit code {done.returncode}):\n{done.stdout}"
+
+
+def measure(job: Acceptance, clock: Clock) -> None:
+    """All parts, one after the other."""
+    args = job.args
+    if not args.no_tests:
+        say("GPU tests ...")
+        passed, job.tests = run_gpu_tests(Path(__file__).parent.parent, clock.left() * TEST_SHARE)
+        job.tests_failed = not passed
+        say(job.tests)
+    measure_text(job, Text.read(args.corpus, args.words), clock.share(TABLE_SHARE))
+    if args.ptb:
+        measure_text(job, Text.read(args.ptb, None), clock.share(PTB_SHARE))
+    measure_zipf(job, clock.share(ZIPF_SHARE))
+    measure_end_to_end(job, args.corpus, clock)
+
+
+def measure_text(job: Acceptance, corpus: Text, clock: Clock) -> None:
+    """All modes at all dimensions on one corpus, ours and gensim's, speed and quality."""
+    say(f"{corpus.name}: {len(corpus.scanned.ids):,} words, {len(corpus.sentences):,} sentences")
+    counts = corpus.scanned.counts()
+    for dim in job.args.dims:
+        for mode in job.args.modes:
+            measure_ours(job, corpus, counts, mode, dim, clock)
+            measure_gensim(job, corpus, counts, mode, dim, clock)
+
+
+def measure_ours(job: Acceptance, corpus: Text, counts: dict[Any, int], mode: str, dim: int, clock: Clock) -> None:
+    """A warm-up and the timed runs of one cell of the table, each from a fresh model."""
+    what = f"{corpus.name} {mode} D={dim} {OURS}"
+    if not job.fits(None, clock, what):
+        return
+
+    def build(seed: int) -> tuple[IdWord2Vec, IdSentences]:
+        model = IdWord2Vec(**job.settings(mode, dim, OURS, seed))
+        model.build_vocab_from_freq(counts, corpus_count=len(corpus.sentences))
+        return model, IdSentences.of(corpus.scanned.keep(model.wv.key_to_index))
+
+    began = time.perf_counter()
+    model, ids = build(seed=0)
+    building = time.perf_counter() - began
+    whole = building + len(corpus.scanned.ids) * job.args.epochs / warm_up(model, ids)
+    for seed in range(1, job.args.runs + 1):
+        if not job.fits(whole, clock, f"{what}, run {seed} of {job.args.runs}"):
+            return
+        began = time.perf_counter()
+        model, ids = build(seed)
+        cells = measured(job, model, ids)
+        job.add("table", corpus.name, mode, OURS, model, **cells, **scores(job, model.wv))
+        whole = time.perf_counter() - began
+
+
+def measure_gensim(job: Acceptance, corpus: Text, counts: dict[Any, int], mode: str, dim: int, clock: Clock) -> None:
+    """The run of gensim in one cell of the table."""
+    words = len(corpus.scanned.ids)
+    rate = job.expected_rate("gensim", mode, dim)
+    assert rate is not None
+    if not job.fits(words * job.args.epochs / rate, clock, f"{corpus.name} {mode} D={dim} gensim"):
+        return
+    model = gensim.models.Word2Vec(**job.settings(mode, dim, "gensim", seed=1))
+    model.build_vocab_from_freq(counts, corpus_count=len(corpus.sentences))
+    timing = timed_train(model, corpus.sentences)
+    job.add("table", corpus.name, mode, "gensim", model, words=words, **timing, **scores(job, model.wv))
+
+
+def measure_zipf(job: Acceptance, clock: Clock) -> None:
+    """Skip-gram with negative sampling on a large synthetic corpus, one epoch a run; cut where time ends."""
+    args = job.args
+    what = f"zipf {args.zipf_words:,} words"
+    if not job.fits(None, clock, what):
+        return
+    began = time.perf_counter()
+    corpus, counts = zipf_corpus(args.zipf_words, args.zipf_vocabulary)
+    drawn = time.perf_counter()
+    model = IdWord2Vec(**{**job.settings("sg-ns", args.zipf_dim, OURS, seed=1), "epochs": 1, "min_count": 1})
+    # gensim wants names; any will do, the most frequent word first, since rows are numbered by frequency.
+    names = {str(rank): count for rank, count in enumerate(counts.tolist())}
+    model.build_vocab_from_freq(names, corpus_count=len(corpus.raw_offsets) - 1)
+    built = time.perf_counter()
+    say(f"zipf: {args.zipf_words:,} words drawn in {drawn - began:.1f} s, vocabulary built in {built - drawn:.1f} s")
+
+    warm_up(model, IdSentences.of(corpus))
+    seconds = None
+    for run in range(1, args.runs + 1):
+        if not job.fits(seconds, clock, f"{what}, run {run} of {args.runs}"):
+            return
+        model.init_weights()
+        cells = measured(job, model, IdSentences.of(corpus, ends=clock.ends))
+        seconds, words = cells["seconds"], round(cells["raw_words_per_s"] * cells["seconds"])
+        note = "" if words == args.zipf_words else f"cut to {words:,} of {args.zipf_words:,} words"
+        if note:
+            job.skip(f"{what}, the rest of run {run}", f"{note}: the time of this part was used up")
+        if words:
+            cells |= {"words": words, "note": note}
+            job.add("zipf", f"zipf-{args.zipf_vocabulary}", "sg-ns", OURS, model, **cells)
+
+
+def measure_end_to_end(job: Acceptance, path: Path, clock: Clock) -> None:
+    """From a text file to saved vectors, skip-gram with negative sampling: read and encode, train, save.
+
+    Our side keeps what it encoded; gensim reads the file again each epoch, and that is in its time to train.
+    """
+    mode, dim = "sg-ns", job.args.dims[0]
+    for side in SIDES:
+        what = f"end to end {path.name} {side}"
+        if not job.fits(None, clock, what):
+            continue
+        make = gensim.models.Word2Vec if side == "gensim" else TorchWord2Vec
+        began = time.perf_counter()
+        model = make(**job.settings(mode, dim, side, seed=1))
+        lines = LineSentence(str(path))
+        model.build_vocab(lines)
+        read_seconds = time.perf_counter() - began
+        rate = job.expected_rate(side, mode, dim)
+        whole = model.corpus_total_words * model.epochs / rate if rate else None
+        if not job.fits(whole, clock, what):
+            continue
+        timing = timed_train(model, lines, settle=settler(job.device))
+        trained = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            model.wv.save_word2vec_format(str(Path(folder) / "vectors.bin"), binary=True)
+        saved = time.perf_counter()
+        job.add(
+            "end-to-end", path.name, mode, side, model, words=model.corpus_total_words, read_seconds=read_seconds,
+            save_seconds=saved - trained, wall_seconds=saved - began, **timing,
+        )  # fmt: skip
+
+
+def write_report(job: Acceptance) -> None:
+    """Print what was found and write the files that were asked for."""
+    args, rows, sheet = job.args, job.rows, job.facts["datasheet_bytes_per_s"]
+    say("\n" + ", ".join(f"{name} {value}" for name, value in job.facts.items() if "bytes" not in name))
+    promised = f" (data sheet {sheet / 1e9:,.0f})" if sheet else ""
+    say(f"memory bandwidth: {job.facts['copy_bytes_per_s'] / 1e9:,.0f} GB/s in a copy{promised}")
+    say(f"GPU tests: {job.tests}\n\n{speed_table(rows)}\n\n{end_to_end_table(rows)}\n")
+    if args.csv and rows:
+        append_rows(args.csv, rows)
+        say(f"{len(rows)} rows written to {args.csv}")
+    if args.plot:
+        missing = picture(rows, f"torchw2v, engine {args.engine!r} on {job.machine}", args.plot)
+        say(f"{args.plot}: {missing or 'written'}")
+    for line in job.skipped:
+        say(f"SKIPPED {line}")
+
+
+# ---- the command line ------------------------------------------------------------------------------------------------
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
+def _modes(text: str) -> list[str]:
+    modes = text.split(",")
+    unknown = [mode for mode in modes if mode not in MODES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown mode {unknown[0]!r}; choose from {', '.join(MODES)}")
+    return modes
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"no such file: {text}")
+    return path
+
+
+def _output(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {path.parent}")
+    return path
+
+
+def _rows_file(text: str) -> Path:
+    path = _output(text)
+    if path.exists():
+        with path.open(newline="") as lines:
+            if tuple(next(csv.reader(lines), ())) != COLUMNS:
+                raise argparse.ArgumentTypeError(f"{text} holds other columns; give a new file")
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m compat.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--corpus", type=_file, help="text, a sentence a line; may be compressed")
+    add("--words", type=_count, default=6_000_000, help="first words of it for the table (default 6000000)")
+    add("--ptb", type=_file, help="a second corpus for the table, read whole: Penn Treebank")
+    add("--zipf-words", type=_count, default=1_000_000_000, help="tokens of the synthetic corpus (default 10**9)")
+    add("--zipf-vocabulary", type=_count, default=1_000_000, help="its word types (default 10**6)")
+    add("--zipf-dim", type=_count, default=128, help="dimensions there (default 128)")
+    add("--modes", type=_modes, default=list(MODES), help=f"comma-separated, of {', '.join(MODES)} (default: all)")
+    add("--dims", type=_counts, default=[100, 128, 300], help="comma-separated (default 100,128,300)")
+    add("--epochs", type=_count, default=5, help="of the text corpora (default 5)")
+    add("--runs", type=_count, default=3, help="timed runs of ours, where time allows (default 3)")
+    add("--gensim-workers", type=_count, default=16, help="threads of gensim (default 16)")
+    add("--budget", type=_count, default=540, help="seconds for everything (default 540)")
+    add("--device", default="cuda", help="of ours (default cuda)")
+    add("--engine", default="triton", help="of ours (default triton)")
+    add("--no-tests", action="store_true", help="leave out `pytest -m gpu`")
+    add("--commit", help="what the rows name as commit, where the source is no checkout")
+    add("--csv", type=_rows_file, help="append the rows to this file")
+    add("--plot", type=_output, help="write the roofline picture (PNG) to this file; needs matplotlib")
+    add("--smoke", action="store_true", help="tiny sizes on a CPU; sizes given as well still count")
+    return parser
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse and check the command line; what is wrong with it is said before anything runs, with exit code 2."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.smoke:
+        parser.set_defaults(**SMOKE)
+        args = parser.parse_args(argv)
+    elif args.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.exit(
+            2, "python -m compat.gpu: torch sees no CUDA device here; --smoke tries the command itself on a CPU.\n"
+        )
+    if args.corpus is None:
+        parser.error("give --corpus FILE (text, a sentence a line), or --smoke")
+    try:
+        choice = choose(args.device, args.engine)
+    except EngineUnavailableError as error:
+        parser.error(str(error))
+    args.device, args.engine = str(choice.device), choice.engine  # what "auto" stands for
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the acceptance. Returns the exit code: 1 if GPU tests failed, else 0."""
+    args = arguments(argv)
+    log = logging.getLogger("gensim")
+    level = log.level
+    log.setLevel(logging.ERROR)  # small corpora, and training again, are meant here
+    clock = Clock.of(args.budget)
+    job = Acceptance(args, facts_of(torch.device(args.device), args.commit))
+    try:
+        measure(job, clock)
+    finally:  # what was measured before an error is not lost
+        write_report(job)
+        log.setLevel(level)
+    return int(job.tests_failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""`python -m compat.gpu` does what it says, tried at tiny sizes on a CPU, and its figures are those that it names."""
+
+import csv
+import importlib.util
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from gensim.models import KeyedVectors
+from gensim.test.utils import datapath
+
+from compat import gpu
+from compat.analogies import analogies
+from compat.bench import MODES, QUALITIES
+from compat.ids import IdSentences, IdWord2Vec
+from compat.report import COLUMNS
+from compat.roofline import bytes_per_token, datasheet_bandwidth, rows_per_token
+from compat.zipf import LONGEST, SHORTEST, expected_counts, prefix, quantiles, zipf_corpus
+from torchw2v.ops.contract import Objective
+
+ZIPF_WORDS = 100_000
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """Exit code, rows and the folder of one run."""
+    folder = tmp_path_factory.mktemp("acceptance")
+    rows, picture = folder / "rows.csv", folder / "roofline.png"
+    code = gpu.main(["--smoke", "--zipf-words", str(ZIPF_WORDS), "--csv", str(rows), "--plot", str(picture)])
+    with rows.open(newline="") as lines:
+        return code, list(csv.DictReader(lines)), folder
+
+
+def test_smoke_ends_well_and_writes_every_column(smoke):
+    code, rows, folder = smoke
+    assert code == 0
+    assert all(tuple(row) == COLUMNS for row in rows)
+    assert all(row[name] for row in rows for name in ("cpu", "python", "torch", "triton", "gensim", "commit", "date"))
+    assert (folder / "roofline.png").exists() == (importlib.util.find_spec("matplotlib") is not None)
+
+
+def test_smoke_measures_both_sides_in_all_modes_and_parts(smoke):
+    _, rows, _ = smoke
+    found = [(row["part"], row["mode"], row["side"]) for row in rows]
+    table = [("table", mode, side) for mode in MODES for side in ("torchw2v", "gensim")]
+    ends = [("end-to-end", "sg-ns", side) for side in ("torchw2v", "gensim")]
+    assert found == [*table, ("zipf", "sg-ns", "torchw2v"), *ends]
+
+
+def test_smoke_measures_positive_speeds_and_quality_that_is_a_number(smoke):
+    _, rows, _ = smoke
+    for row in rows:
+        assert float(row["raw_words_per_s"]) > float(row["effective_words_per_s"]) > 0
+        assert int(row["words"]) > 0 and float(row["seconds"]) > 0
+        if row["part"] == "table":
+            assert all(-1 <= float(row[name]) <= 1 for name in QUALITIES)
+        if row["side"] == "torchw2v" and row["part"] != "end-to-end":
+            moved = float(row["bytes_per_token"]) * float(row["effective_words_per_s"])
+            assert float(row["bandwidth_bytes_per_s"]) == pytest.approx(moved)
+            assert float(row["roofline_fraction"]) == pytest.approx(moved / float(row["copy_bytes_per_s"]))
+    zipf = next(row for row in rows if row["part"] == "zipf")
+    assert (int(zipf["words"]), zipf["note"]) == (ZIPF_WORDS, "")
+
+
+def test_end_to_end_adds_up(smoke):
+    _, rows, _ = smoke
+    for row in rows:
+        if row["part"] == "end-to-end":
+            parts = sum(float(row[name]) for name in ("read_seconds", "seconds", "save_seconds"))
+            assert parts == pytest.approx(float(row["wall_seconds"]), abs=0.05)
+
+
+def test_rows_are_appended_only_to_a_file_of_the_same_columns(smoke, tmp_path, capsys):
+    other = tmp_path / "other.csv"
+    other.write_text("mode,side\n")
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main(["--smoke", "--csv", str(other)])
+    assert "other columns" in capsys.readouterr().err
+    assert gpu.arguments(["--smoke", "--csv", str(smoke[2] / "rows.csv")]).csv.exists()
+
+
+def test_what_does_not_fit_into_the_budget_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "TABLE_SHARE", 0.0)
+    monkeypatch.setattr(gpu, "ZIPF_SHARE", 0.0)
+    assert gpu.main(["--smoke", "--csv", str(tmp_path / "rows.csv")]) == 0
+    said = capsys.readouterr().out
+    for mode in MODES:
+        assert f"SKIPPED lee_background.cor {mode} D=16 torchw2v: no time left" in said
+        assert f"SKIPPED lee_background.cor {mode} D=16 gensim: no time left" in said
+    assert "SKIPPED zipf 200,000 words: no time left" in said
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3  # the header and both ends
+
+
+def test_without_cuda_the_exit_code_is_2_and_the_message_names_smoke(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main([])
+    assert "--smoke" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--device", "cpu", "--engine", "torch"], "give --corpus"),
+        (["--corpus", "no/such/corpus.txt"], "no such file: no/such/corpus.txt"),
+        (["--csv", "no/such/rows.csv"], "no such folder: no/such"),
+        (["--modes", "sg-ns,sg"], "unknown mode 'sg'"),
+        (["--dims", "100,x"], "'x' is not a whole number"),
+        (["--runs", "0"], "'0' is not a whole number above 0"),
+        (["--smoke", "--engine", "abacus"], "engine='abacus' is unknown"),
+        (["--smoke", "--device", "abacus"], "device='abacus' is unknown"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_arguments_are_named(wrong, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main(wrong)
+    assert message in capsys.readouterr().err
+
+
+def test_gpu_tests_are_counted_and_a_failure_fails(tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: needs a device\n")
+    tests = tmp_path / "test_some.py"
+    tests.write_text("import pytest\n@pytest.mark.gpu\ndef test_a(): pass\ndef test_b(): assert 0\n")
+    assert gpu.run_gpu_tests(tmp_path, 60) == (True, "1 passed, 0 failed, 0 errors, 0 skipped")
+    tests.write_text(tests.read_text().replace("def test_b", "@pytest.mark.gpu\ndef test_b"))
+    passed, line = gpu.run_gpu_tests(tmp_path, 60)
+    assert not passed and line.startswith("1 passed, 1 failed") and "test_b" in line
+
+
+def test_no_gpu_tests_at_all_is_a_failure(tmp_path):
+    passed, line = gpu.run_gpu_tests(tmp_path, 60)
+    assert not passed and line.startswith("0 passed")
+
+
+def test_gpu_tests_that_hang_are_stopped(tmp_path):
+    (tmp_path / "conftest.py").write_text("import time\ntime.sleep(60)\n")
+    assert gpu.run_gpu_tests(tmp_path, 0.5) == (False, "stopped after 0 s, the tests' share of the budget")
+
+
+@pytest.mark.parametrize("dimensions", [3, 20])
+def test_analogies_are_scored_as_gensim_does(dimensions, tmp_path):
+    with open(datapath("questions-words.txt")) as lines:
+        asked = list(lines)[:400]
+    (tmp_path / "asked.txt").write_text("".join(asked))
+    words = sorted({word.lower() for line in asked[1:] for word in line.split()})
+    known = [*words[:-2], words[3].title(), "filler"]  # unknown words, and a word in two spellings
+    vectors = np.random.default_rng(1).standard_normal((len(known), dimensions)).astype(np.float32)
+    wv = KeyedVectors(dimensions)
+    wv.add_vectors(known, vectors)
+    wanted = wv.evaluate_word_analogies(str(tmp_path / "asked.txt"))[0]
+    assert wanted > 0
+    assert analogies(wv, path=tmp_path / "asked.txt") == pytest.approx(wanted, abs=0)
+
+
+def test_rows_per_token_are_those_of_the_formula():
+    def rows(skip_gram, negative, hierarchical, nodes=0.0):
+        plan = SimpleNamespace(tile=16, group=32, shared_negatives=24)
+        return rows_per_token(Objective(skip_gram, negative, hierarchical, window=5), plan, nodes)
+
+    assert rows(True, 5, False) == (16 + 10 + 16) / 16 + (32 + 24) / 32
+    assert rows(False, 5, False) == (16 + 10 + 16) / 16 + 24 / 32
+    assert rows(True, 0, True, nodes=12.5) == rows(False, 0, True, nodes=12.5) == 26 / 16 + 12.5
+    assert bytes_per_token(3.5, 100) == 2800
+
+
+def test_data_sheet_knows_the_devices_by_name():
+    names = {"NVIDIA H100 80GB HBM3": 3.35e12, "NVIDIA H100 PCIe": 2.0e12, "NVIDIA H200": 4.8e12}
+    names |= {"NVIDIA A100-SXM4-80GB": 2.0e12, "NVIDIA GH200 480GB": None, "none": None}
+    assert {name: datasheet_bandwidth(name) for name in names} == names
+
+
+def test_zipf_words_follow_zipfs_law():
+    corpus, counts = zipf_corpus(200_000, 50)
+    seen = np.bincount(corpus.token_ids, minlength=50)
+    law = 200_000 / np.arange(1, 51) / (1 / np.arange(1, 51)).sum()
+    assert np.abs(seen - law).max() < 5 * np.sqrt(law.max())  # 5 standard deviations of the most frequent word
+    assert np.abs(counts - law).max() < 200_000 / len(quantiles(50)) + 1  # a cell of the table
+    assert (np.diff(counts) <= 0).all()  # gensim numbers words by frequency: its numbers are ours
+
+
+def test_every_zipf_word_has_a_cell_and_a_count():
+    table = quantiles(100_000)
+    assert len(np.unique(table)) == 100_000
+    assert expected_counts(table, 1000).min() == 1
+
+
+def test_zipf_sentences_cover_the_corpus():
+    corpus, _ = zipf_corpus(99_991, 10)
+    lengths = np.diff(corpus.sentence_offsets)
+    assert corpus.sentence_offsets[-1] == len(corpus.token_ids) == 99_991
+    assert lengths[:-1].min() >= SHORTEST and lengths.max() <= LONGEST and lengths[-1] > 0
+
+
+def test_zipf_corpus_does_not_depend_on_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr("compat.zipf.CHUNK", 1000)
+    corpora = []
+    for cores in (1, 3):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        corpora.append(zipf_corpus(9500, 100)[0])
+    assert np.array_equal(corpora[0].token_ids, corpora[1].token_ids)
+
+
+def test_prefix_ends_on_a_sentence_end():
+    corpus, _ = zipf_corpus(1000, 10)
+    start = prefix(corpus, 100)
+    assert start.raw_offsets[-1] == len(start.token_ids) <= 100 < start.raw_offsets[-1] + LONGEST
+    assert len(prefix(corpus, 1).raw_offsets) == 2
+
+
+@pytest.fixture
+def id_model():
+    corpus, counts = zipf_corpus(20_000, 50)
+    model = IdWord2Vec(vector_size=8, min_count=1, sg=1, epochs=1, workers=1, device="cpu", engine="torch")
+    names = {str(rank): count for rank, count in enumerate(counts.tolist())}
+    model.build_vocab_from_freq(names, corpus_count=len(corpus.raw_offsets) - 1)
+    return model, corpus
+
+
+def test_ids_are_trained_as_the_words_that_they_stand_for(id_model):
+    model, corpus = id_model
+    words = IdWord2Vec(vector_size=8, min_count=1, sg=1, epochs=1, workers=1, device="cpu", engine="torch")
+    words.reset_from(model)
+    ids = IdSentences.of(corpus)
+    sentences = [[model.wv.index_to_key[index] for index in sentence] for sentence in ids]
+    for trained, what in ((model, ids), (words, sentences)):
+        trained.train(what, total_examples=len(ids), epochs=1)
+    assert np.array_equal(model.wv.vectors, words.wv.vectors)
+
+
+def test_ids_past_their_time_are_not_trained(id_model):
+    model, corpus = id_model
+    ids = IdSentences.of(corpus, ends=0.0)
+    assert model.train(ids, total_examples=len(ids), epochs=1) == (0, 0)
