@@ -26,6 +26,7 @@ MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still t
 # Tokens that one thread trains from one snapshot. Skip-gram with negative sampling, 6 M words of Wikipedia, 5 epochs,
 # 2 threads, mean of seeds 4 to 7: SimLex 0.238 at 512, 0.229 at 1,024; analogies 0.154 and 0.156.
 MAX_STEP_TOKENS = 512
+MAX_STEP_TOKENS_CBOW = 1024  # a center is one example, not six: rows are hit less often
 CHUNK_TOKENS = 32_768  # raw tokens for which alpha is constant and draws are made at once
 DEVICE_CHUNK_TOKENS = 2**20  # the same on an accelerator: a launch costs microseconds whatever its size
 SHARED_NEGATIVES = 32  # of a group at 5 negatives and 6 pairs a hidden row (window 5)
@@ -51,7 +52,7 @@ def make_plan(
     threads: int,
     epoch_tokens: float,
     tile: int = TILE,
-    step_tokens: int = MAX_STEP_TOKENS,
+    step_tokens: int | None = None,
     on_device: bool = False,
 ) -> Plan:
     """Choose the step size and the row caps.
@@ -69,7 +70,7 @@ def make_plan(
     tile : int
         Centers in a tile.
     step_tokens : int
-        Tokens in a step of a CPU thread at most.
+        Tokens in a step of a CPU thread at most; chosen by mode if not given.
     on_device : bool
         One stream of work on an accelerator: a step is all that is in flight.
     """
@@ -83,6 +84,8 @@ def make_plan(
         most = MAX_IN_FLIGHT_TREE_DEVICE if on_device else MAX_IN_FLIGHT_TREE
     if on_device:
         step_tokens = most
+    elif step_tokens is None:
+        step_tokens = MAX_STEP_TOKENS if objective.skip_gram else MAX_STEP_TOKENS_CBOW
     in_flight = min(most, MAX_HOT_OCCURRENCES / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
     step_tiles = int(min(max(in_flight / (tile * threads), 1), step_tokens / tile))
     tokens = step_tiles * tile * threads

@@ -39,7 +39,7 @@ from torchw2v.tables import busiest_nodes, positive_share
 _MAX_STEP_ROWS = 65_536  # 26 MB at 100 dimensions
 _MAX_PREPARED = 2**20  # 4 MB for A, a few times that for everything made from it
 _MAX_PREPARED_STEPS = 64  # each with _COUNTERS counters: 4 MB
-_COUNTERS = 2**14  # of the pairs summed into a row in one step
+_COUNTERS = 2**13  # of the pairs summed into a row in one step
 
 
 @dataclass
@@ -476,7 +476,9 @@ class TorchEngine:
         slots = _tiles_of(line, unit.tiles)  # [b, S, D]
         hidden = slots if unit.gather is None else torch.bmm(unit.gather, slots)  # [b, R, D]
         rows = line if unit.gather is None else hidden.flatten(0, 1)  # hidden rows side by side
-        pull = torch.zeros_like(rows)  # what the outputs ask of them
+        pull = (
+            torch.empty_like(rows) if unit.words is not None else torch.zeros_like(rows)
+        )  # what the outputs ask of them
         updates = []
         if unit.words is not None:
             assert weights.outputs is not None
@@ -521,7 +523,7 @@ class TorchEngine:
             return line.view(groups, group, width)
 
         padded = rows if len(rows) == groups * group else pad(rows, (0, 0, 0, groups * group - len(rows)))
-        pushed = pull if padded is rows else torch.zeros_like(padded)
+        pushed = pull if padded is rows else torch.empty_like(padded)
         apart = grouped(padded)
         grip = torch.bmm(negatives, apart.transpose(1, 2))  # [g, N, G]: scores, then their pull
         if unit.compute_loss:
