@@ -24,7 +24,7 @@ MAX_IN_FLIGHT_TREE_DEVICE = 2048
 MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap would throw most of its updates away
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
 # Tokens that one thread trains from one snapshot. Skip-gram with negative sampling, 6 M words of Wikipedia, 5 epochs,
-# 2 threads, mean of seeds 4 to 7: SimLex 0.238 at 512, 0.229 at 1,024; analogies 0.154 and 0.156.
+# 2 threads, mean of seeds 4 to 7: SimLex 0.238 at 512, 0.229 at 1,024; analogies 0.154 and 0.155.
 MAX_STEP_TOKENS = 512
 MAX_STEP_TOKENS_CBOW = 1024  # a center is one example, not six: rows are hit less often
 CHUNK_TOKENS = 32_768  # raw tokens for which alpha is constant and draws are made at once

@@ -12,6 +12,8 @@ So registers do not grow with the dimension, and dimensions past D are masked: t
 without locks (Hogwild, Niu et al. 2011, arXiv:1106.5730); the tests give a snapshot to read, and get the reference's
 arithmetic exactly. Additions are relaxed atomics without a result: one `red.global.add` of up to 16 bytes each.
 
+Sizes that change from launch to launch are not specialized: one compiled variant serves them all.
+
 The grid is persistent: its programs are the tokens in flight (schedule.py), each takes every P-th piece of work.
 """
 
@@ -55,7 +57,7 @@ def _window(p_first, p_last, o_tile, o_slot, m_slot, OWN, START, T: tl.constexpr
     return (inside & (o_slot[None, :] != o_center[:, None] + OWN)).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["items", "groups", "tiles", "length", "OWN", "START", "S"])
 def skip_gram_negative(
     p_line, p_scale, p_weight, p_rows, p_row_scale, p_share, p_first, p_last,
     p_inputs, p_outputs, p_inputs_to, p_outputs_to, p_loss,
@@ -144,7 +146,7 @@ def _bags(b_a, MEAN: tl.constexpr):
     return b_a, b_shared
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["items", "tiles", "length", "OWN", "START", "S"])
 def cbow_negative(
     p_line, p_scale, p_rows, p_row_scale, p_share, p_first, p_last,
     p_inputs, p_outputs, p_inputs_to, p_outputs_to, p_loss,
@@ -201,7 +203,7 @@ def cbow_negative(
             _add_rows(p_outputs_to, b_noise, d + o_block, b_dz, m_negative, D, STRIDE)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["items", "tiles", "length", "path", "OWN", "START", "S"])
 def hierarchical(
     p_line, p_scale, p_node, p_owner, p_label, p_node_scale, p_ahead, p_first, p_last,
     p_inputs, p_nodes, p_inputs_to, p_nodes_to, p_scratch, p_loss,
