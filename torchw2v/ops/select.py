@@ -84,7 +84,7 @@ def _check_present(device: torch.device, asked: DeviceLike) -> None:
             raise EngineUnavailableError(f"{wish}, but there are {found} CUDA devices; {cure}")
     try:
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's backends raise any of the three
         raise EngineUnavailableError(f"device={str(asked)!r} cannot be used here ({error}); {cure}") from error
 
 

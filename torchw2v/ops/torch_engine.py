@@ -476,9 +476,8 @@ class TorchEngine:
         slots = _tiles_of(line, unit.tiles)  # [b, S, D]
         hidden = slots if unit.gather is None else torch.bmm(unit.gather, slots)  # [b, R, D]
         rows = line if unit.gather is None else hidden.flatten(0, 1)  # hidden rows side by side
-        pull = (
-            torch.empty_like(rows) if unit.words is not None else torch.zeros_like(rows)
-        )  # what the outputs ask of them
+        # What the outputs ask of the hidden rows; negatives come first and fill it all.
+        pull = torch.zeros_like(rows) if unit.words is None else torch.empty_like(rows)
         updates = []
         if unit.words is not None:
             assert weights.outputs is not None
