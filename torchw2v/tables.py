@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,6 +39,53 @@ def noise_probabilities(cumulative: np.ndarray) -> np.ndarray:
     """Chance of each word to be drawn as a negative, from the cumulative table: float64 array [V]."""
     table = cumulative.astype(np.float64)
     return np.diff(table, prepend=0.0) / table[-1]
+
+
+@dataclass(frozen=True)
+class AliasTable:
+    """A discrete distribution that is drawn from in constant time (Walker 1977; Vose 1991).
+
+    A draw u in [0, 2**32) picks the column u * V >> 32; the low 32 bits of u * V, uniform again, choose between the
+    column's own word and its alias. Binary search in gensim's cum_table takes five times as long on a CPU.
+
+    Attributes
+    ----------
+    accept : int64 array [V]
+        Column w gives the word w where the low bits are smaller than accept[w], at most 2**32.
+    alias : int64 array [V]
+        The word that column w gives otherwise.
+    """
+
+    accept: np.ndarray
+    alias: np.ndarray
+
+
+def alias_table(probabilities: np.ndarray) -> AliasTable:
+    """Cut a distribution into V columns of equal weight, two words in each at most.
+
+    Columns of rare words are filled up by frequent words, in order; a frequent word whose surplus ends inside a
+    column is filled up by the next one. Where each surplus ends is one search in running sums, not a loop.
+
+    Parameters
+    ----------
+    probabilities : float64 array [V]
+        Sums to 1.
+    """
+    heights = probabilities * len(probabilities)  # 1 on average
+    rare, frequent = np.flatnonzero(heights < 1), np.flatnonzero(heights >= 1)
+    missing = np.cumsum(1 - heights[rare])
+    surplus = np.cumsum(heights[frequent] - 1)
+    accept, alias = heights.copy(), np.arange(len(heights))
+    if len(rare) and len(frequent):
+        # A rare word is filled up by the frequent word whose surplus covers the place where its gap begins.
+        source = np.searchsorted(surplus, missing - (1 - heights[rare]), side="right").clip(max=len(frequent) - 1)
+        alias[rare] = frequent[source]
+        # What is left of a frequent word after the last gap that it began to fill; the next one fills its own.
+        last = np.searchsorted(source, np.arange(len(frequent)), side="right")
+        filled = np.concatenate([[0.0], missing])[last]
+        accept[frequent] = (1 + surplus - np.maximum(filled, np.concatenate([[0.0], surplus[:-1]]))).clip(0, 1)
+        alias[frequent[:-1]] = frequent[1:]
+    return AliasTable(np.rint(accept.clip(0, 1) * UINT32_SPAN).astype(np.int64), alias)
 
 
 def positive_share(cumulative: np.ndarray, negative: int) -> np.ndarray:

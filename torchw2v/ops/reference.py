@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, MAX_STALE_PULL, NODE_PULL
+from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, MAX_STALE_PULL, NODE_PULL, UINT32_SPAN
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, draws_numpy, scaled
-from torchw2v.tables import busiest_nodes, positive_share
+from torchw2v.tables import alias_table, busiest_nodes, noise_probabilities, positive_share
 
 GENSIM_MAX_SCORE = 6  # MAX_EXP in word2vec_inner.pyx
 _GENSIM_TABLE = 1000  # EXP_TABLE_SIZE
@@ -210,6 +210,7 @@ class ReferenceEngine:
         self._busiest = set() if plan.node_pairs is None else set(busiest_nodes(plan.node_pairs).tolist())
         self._positive_share = np.ones(len(plan.input_pairs))
         if job.tables.cumulative is not None:
+            self._noise = alias_table(noise_probabilities(job.tables.cumulative))
             self._positive_share = positive_share(job.tables.cumulative, job.objective.negative)
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
@@ -379,11 +380,13 @@ class ReferenceEngine:
 
     def _negatives(self, position: int, block: int, hidden: int, step: Step) -> list[list[int]]:
         """Noise words of each group of a step with `hidden` hidden rows, whose first center is at `position`."""
-        cumulative, plan = self.job.tables.cumulative, self.job.plan
-        if cumulative is None:
+        plan = self.job.plan
+        if self.job.tables.cumulative is None:
             return []
         count = -(-hidden // plan.group) * plan.shared_negatives
         lanes = LANE_NEGATIVES + block * MAX_GROUPS * plan.shared_negatives + np.arange(count)
-        draws = draws_numpy(step.draw_key, np.full(count, position), lanes)
-        words = np.searchsorted(cumulative, scaled(draws, int(cumulative[-1])))
-        return words.reshape(-1, plan.shared_negatives).tolist()
+        words = []
+        for draw in draws_numpy(step.draw_key, np.full(count, position), lanes).tolist():
+            column, part = divmod(draw * len(self._noise.accept), UINT32_SPAN)
+            words.append(column if part < self._noise.accept[column] else int(self._noise.alias[column]))
+        return [words[k : k + plan.shared_negatives] for k in range(0, count, plan.shared_negatives)]

@@ -18,6 +18,7 @@ import torch
 from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, UINT32_SPAN
 from torchw2v.ops.contract import Chunk, Job
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, DrawKey, draws_torch
+from torchw2v.tables import alias_table, noise_probabilities
 
 MAX_RESIDENT_BYTES = 2**33  # tokens kept on an accelerator: 2 G of them; more are copied chunk by chunk
 
@@ -79,8 +80,8 @@ class Sampler:
         self._keep = torch.from_numpy(thresholds.astype(np.int64)).to(device)
         self._keeps_all = bool((thresholds == UINT32_SPAN - 1).all())
         if job.tables.cumulative is not None:
-            self._cumulative = torch.from_numpy(job.tables.cumulative.astype(np.int64)).to(device)
-            self._noise_span = int(job.tables.cumulative[-1])
+            noise = alias_table(noise_probabilities(job.tables.cumulative))
+            self._accept, self._alias = (torch.from_numpy(x).to(device) for x in (noise.accept, noise.alias))
 
     def _ids(self, chunk: Chunk, start: int, stop: int) -> torch.Tensor:
         """Token ids [start, stop) of a chunk's buffer. On an accelerator the whole buffer is copied there once."""
@@ -193,6 +194,8 @@ class Sampler:
         """
         shared = self.job.plan.shared_negatives
         first = LANE_NEGATIVES + block * MAX_GROUPS * shared
-        draws = draws_torch(key, positions, range(first, first + groups * shared))
-        spots = draws * self._noise_span >> 32  # uniform in [0, 2**31 - 1)
-        return torch.searchsorted(self._cumulative, spots).view(-1, groups, shared)
+        draws = draws_torch(key, positions, range(first, first + groups * shared)).flatten()
+        draws.mul_(len(self._accept))
+        column, part = draws >> 32, draws.bitwise_and_(UINT32_SPAN - 1)
+        own = part < self._accept.index_select(0, column)
+        return torch.where(own, column, self._alias.index_select(0, column)).view(-1, groups, shared)
