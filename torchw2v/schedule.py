@@ -105,7 +105,10 @@ def make_plan(
         output_pairs = summed(words + noise, pairs_of_output)
     if tables.paths is not None:
         node_pairs = summed(node_probabilities(tables.paths, words), pairs_of_output / NODE_PULL)
-    return Plan(tile, step_tiles, group, shared, spread, summed(words, contexts), output_pairs, node_pairs)
+    # Programs on an accelerator read the inputs as others leave them: that far they need no estimate.
+    inputs_ahead = objective.hierarchical and objective.skip_gram and not on_device
+    input_pairs = summed(words, contexts)
+    return Plan(tile, step_tiles, group, shared, spread, inputs_ahead, input_pairs, output_pairs, node_pairs)
 
 
 def chunk_tokens(plan: Plan, threads: int, epoch_tokens: float, *, on_device: bool = False) -> int:

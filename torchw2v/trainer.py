@@ -23,7 +23,8 @@ import torch
 
 from torchw2v.corpus import CorpusChunk
 from torchw2v.ops.contract import Engine, Step, Tally, Weights
-from torchw2v.ops.torch_engine import RowUpdate, TorchEngine, Unit
+from torchw2v.ops.row_sums import RowUpdate
+from torchw2v.ops.torch_engine import TorchEngine, Unit
 
 Item = TypeVar("Item")
 

@@ -168,7 +168,7 @@ def test_scaled_reaches_its_ends_only():
 def make_sampler(thresholds, *, window=5, shrink_windows=True, tile=16, cumulative=None, shared=16):
     ones = np.ones(len(thresholds), np.float32)
     objective = Objective(True, 5 if cumulative is not None else 0, False, window, shrink_windows)
-    plan = Plan(tile, 4, 16, shared, True, ones, ones, ones)
+    plan = Plan(tile, 4, 16, shared, True, False, ones, ones, ones)
     return Sampler(Job(objective, Tables(thresholds, cumulative, None), plan), CPU)
 
 

@@ -1,6 +1,7 @@
 """The torch engine is the reference, step by step: same chunk, same draws, all modes and options, odd sizes."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,6 +31,14 @@ from .engine_cases import (
 @pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
 def test_torch_step_equals_reference(skip_gram, outputs, mean, window, shrink):
     assert_engine_agrees(TorchEngine, *case(skip_gram, outputs, window, shrink, mean, size=7))
+
+
+@pytest.mark.parametrize("window", [1, 5, 1000])
+@pytest.mark.parametrize("outputs", ["hs", "ns+hs"])
+@pytest.mark.parametrize("mean", [True, False], ids=["mean", "sum"])
+def test_cbow_paths_in_blocks_equal_reference(mean, outputs, window):
+    """As an accelerator trains them; on a CPU they are bags."""
+    assert_engine_agrees(partial(TorchEngine, bags=False), *case(False, outputs, window, True, mean, size=7))
 
 
 @pytest.mark.parametrize("size", [1, 63, 300, 1024])
@@ -74,7 +83,7 @@ def test_torch_step_equals_reference_for_any_step_size(skip_gram, outputs, mean,
 
 def test_wide_windows_are_trained_in_several_blocks():
     job, *_ = case(True, "ns", 1000, False, True, size=7)
-    blocks = list(TorchEngine(job).sampler.blocks(reach=69))
+    blocks = list(TorchEngine(job).frames.sampler.blocks(reach=69))
     assert len(blocks) == -(-(job.plan.tile + 2 * 69) // MAX_BLOCK_ROWS) == 3
 
 

@@ -41,7 +41,7 @@ def make_job(*, keep=1.0, window=4, tile=16, shrink_windows=True):
     cumulative = ((np.arange(1, VOCABULARY + 1) / VOCABULARY) ** 2 * (2**31 - 1)).round().astype(np.uint32)
     ones = np.ones(VOCABULARY, np.float32)
     objective = Objective(True, 5, False, window, shrink_windows)
-    return Job(objective, Tables(thresholds, cumulative, None), Plan(tile, 2, 6, 8, True, ones, ones, ones))
+    return Job(objective, Tables(thresholds, cumulative, None), Plan(tile, 2, 6, 8, True, False, ones, ones, ones))
 
 
 def make_corpus(lengths, seed):

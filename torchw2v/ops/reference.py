@@ -80,6 +80,8 @@ class Example:
         Input rows that make the hidden row: one in skip-gram, all contexts in CBOW.
     center : int
         The word that they are to predict.
+    slot : int
+        Place of the hidden row in its step: in skip-gram the context's place on the step's line.
     rows : list of (matrix name, row)
         Output rows, "outputs" (words) or "nodes" (Huffman).
     labels : list of float
@@ -91,6 +93,7 @@ class Example:
 
     bag: list[int]
     center: int
+    slot: int = 0
     rows: list[tuple[str, int]] = field(default_factory=list)
     labels: list[float] = field(default_factory=list)
     multiplicity: list[float] = field(default_factory=list)
@@ -145,6 +148,7 @@ def train_example(
     lock: np.ndarray | None = None,
     caps: dict[str, np.ndarray] | None = None,
     ahead: Mapping[tuple[str, int], np.ndarray] | None = None,
+    met_by_nodes: np.ndarray | None = None,
 ) -> float:
     """Read one example's rows from `read`, add its update to `write`, return its loss.
 
@@ -182,7 +186,8 @@ def train_example(
             rows = np.stack([row if key is None else row + ahead[key] for key, row in zip(keys, rows, strict=True)])
         error += pull @ rows
         eased = pull if caps is None else pull * caps[matrix][index]
-        np.add.at(getattr(write, matrix), index, np.outer(eased, hidden).astype(hidden.dtype))  # rows may repeat
+        met = hidden if matrix != "nodes" or met_by_nodes is None else met_by_nodes
+        np.add.at(getattr(write, matrix), index, np.outer(eased, met).astype(hidden.dtype))  # rows may repeat
     if not skip_gram and not cbow_mean:
         # gensim divides the error only here: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
         error = error * hidden.dtype.type(1 / len(bag))
@@ -221,20 +226,51 @@ class ReferenceEngine:
         for examples, held in self._steps(chunk, step, tally):
             read = live.snapshot()
             caps = self._caps(held, step.alpha)
+            slots = self._slots_ahead(read, examples, step.alpha, caps, lock) if self.job.plan.inputs_ahead else {}
             for of_center in examples:
-                ahead = self._ahead(read, of_center, step.alpha, caps) if self.job.objective.skip_gram else None
+                ahead = self._ahead(read, of_center, step.alpha, caps, slots) if self.job.objective.skip_gram else None
                 for example in of_center:
                     tally.pairs += 1
                     loss = train_example(
                         read, live, example, step.alpha,
                         cbow_mean=self.job.objective.cbow_mean, skip_gram=self.job.objective.skip_gram,
-                        lock=lock, caps=caps, ahead=ahead,
+                        lock=lock, caps=caps, ahead=ahead, met_by_nodes=slots.get(example.slot),
                     )  # fmt: skip
                     tally.loss += loss if step.compute_loss else 0.0
         return tally
 
+    @staticmethod
+    def _slots_ahead(
+        read: Reading,
+        by_center: list[list[Example]],
+        alpha: float,
+        caps: dict[str, np.ndarray],
+        lock: np.ndarray | None,
+    ) -> dict[int, np.ndarray]:
+        """Each slot's input row as its m centers' nodes meet it: ahead by (m - 1) / 2m of what they all pull it by."""
+        pulls: dict[int, np.ndarray] = {}
+        examples: dict[int, list[Example]] = {}
+        for example in itertools.chain.from_iterable(by_center):
+            examples.setdefault(example.slot, []).append(example)
+        assert read.nodes is not None
+        for slot, of_slot in examples.items():
+            row = of_slot[0].bag[0]
+            hidden, pull = read.inputs[row], np.zeros_like(read.inputs[row])
+            for example in of_slot:
+                for (matrix, node), label in zip(example.rows, example.labels, strict=True):
+                    if matrix == "nodes":
+                        pull += (label - sigmoid(read.nodes[node] @ hidden)) * read.nodes[node]
+            factor = alpha * caps["inputs"][row] * (1.0 if lock is None else lock[row])
+            pulls[slot] = hidden + (len(of_slot) - 1) / (2 * len(of_slot)) * factor * pull
+        return pulls
+
     def _ahead(
-        self, read: Reading, examples: list[Example], alpha: float, caps: dict[str, np.ndarray]
+        self,
+        read: Reading,
+        examples: list[Example],
+        alpha: float,
+        caps: dict[str, np.ndarray],
+        slots: dict[int, np.ndarray],
     ) -> dict[tuple[str, int], np.ndarray]:
         """How far a center's own output rows move, on average over its m contexts, before they pull a context's row.
 
@@ -249,7 +285,8 @@ class ReferenceEngine:
             ):
                 if own:
                     pull = label - sigmoid(getattr(read, matrix)[row] @ hidden)
-                    move = alpha * caps[matrix][row] * multiplicity * pull * hidden
+                    met = slots.get(example.slot, hidden) if matrix == "nodes" else hidden
+                    move = alpha * caps[matrix][row] * multiplicity * pull * met
                     ahead[matrix, row] = ahead.get((matrix, row), 0) + move
         part = (len(examples) - 1) / (2 * max(1, len(examples)))
         # Where most negatives are the center itself, they undo the moves: tiny vocabularies.
@@ -358,7 +395,7 @@ class ReferenceEngine:
         else:
             hidden = [(number, [tokens[j][0] for j in contexts])] if contexts else []
         for place, bag in hidden:
-            example = Example(bag, word)
+            example = Example(bag, word, place)
             group = place % max(1, len(negatives)) if self.job.plan.spread else place // self.job.plan.group
             self._add_outputs(example, negatives[group] if negatives else [])
             yield example

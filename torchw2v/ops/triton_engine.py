@@ -6,9 +6,7 @@ then trains many steps. Its grid holds as many programs as the plan allows token
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 
 import torch
 import triton
@@ -16,8 +14,8 @@ import triton
 from torchw2v.constants import NODE_PULL
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
-from torchw2v.ops.sampling import Tiles
-from torchw2v.ops.torch_engine import Frame, TorchEngine, _ahead
+from torchw2v.ops.frames import Frame, Part, ahead_of
+from torchw2v.ops.torch_engine import TorchEngine
 from torchw2v.ops.triton_kernels import cbow_negative, hierarchical, skip_gram_negative
 
 MAX_BAG_SLOTS = 128  # slots of a CBOW tile that a program holds; wider windows take the torch operations
@@ -54,6 +52,8 @@ class TritonEngine(TorchEngine):
         self.precision, self.snapshot = precision, snapshot
         if job.plan.tile != power_of_two(job.plan.tile) or job.plan.group != power_of_two(job.plan.group):
             raise ValueError(f"tile {job.plan.tile} and group {job.plan.group} must be powers of two, at least 16")
+        if job.plan.inputs_ahead:
+            raise ValueError("the kernels read inputs as others leave them; make the plan with on_device=True")
         if job.tables.cumulative is not None:
             self._share32 = self._positive_share.to(torch.float32)
 
@@ -65,7 +65,7 @@ class TritonEngine(TorchEngine):
         TrainingDivergedError
             An input row of the chunk's last step is NaN or infinite.
         """
-        tiles = self.sampler.tiles(chunk, step.draw_key) if chunk.start < chunk.stop else None
+        tiles = self.frames.sampler.tiles(chunk, step.draw_key) if chunk.start < chunk.stop else None
         if tiles is None or not len(tiles.centers):
             return Tally() if tiles is None else Tally(effective_words=tiles.count)
         slots = self.job.plan.tile + 2 * tiles.reach
@@ -73,10 +73,11 @@ class TritonEngine(TorchEngine):
             return super().train_chunk(weights, chunk, step)
         tally = Tally(effective_words=tiles.count)
         losses: list[torch.Tensor] = []
-        for part, size, block in self._launches(tiles):
-            frame = self._frame(weights, tiles, part, size, block, step, tally)
+        # With a snapshot, a launch is a step: its elements are too few for two.
+        for part in self.frames.parts(tiles, 0 if self.snapshot else _MAX_PREPARED_SLOTS * self.job.plan.tile):
+            frame = self.frames.make(weights, part, step, tally)
             read = self._snapshot(weights) if self.snapshot else weights
-            launch = _Launch(self, read, weights, tiles, part, size, block, frame, step)
+            launch = _Launch(self, read, weights, part, frame, step)
             if self.job.objective.negative:
                 losses.append(launch.negative())
             if self._tree is not None:
@@ -90,32 +91,17 @@ class TritonEngine(TorchEngine):
             )
         return tally
 
-    def _launches(self, tiles: Tiles) -> Iterator[tuple[slice, int, tuple[int, int, int]]]:
-        """Tiles of one launch, tiles in its steps, and its block of slots."""
-        blocks = list(self.sampler.blocks(tiles.reach))
-        slots = max(stop - start for _, start, stop in blocks)
-        count, size = len(tiles.centers), self.job.plan.step_tiles
-        most = 1 if self.snapshot else max(1, _MAX_PREPARED_SLOTS // (size * slots))
-        whole = count - count % size
-        ends = [*range(0, whole, size * most), whole]
-        parts = [(slice(a, b), size) for a, b in itertools.pairwise(ends)]
-        if whole < count:
-            parts.append((slice(whole, count), count - whole))
-        for part, in_step in parts:
-            for block in blocks:
-                yield part, in_step, block
-
     def _scale_of_nodes(
         self, frame: Frame, nodes: torch.Tensor, owner: torch.Tensor, label: torch.Tensor, alpha: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Alpha times the row caps of path entries [t, U], 0 for padding, and their `_ahead`."""
+        """Alpha times the row caps of path entries [t, U], 0 for padding, and their `ahead_of`."""
         assert self._tree is not None
         real, steps = label >= 0, len(frame.line)
         contexts = frame.contexts.view(len(nodes), -1).gather(1, owner)  # [t, U]
         pairs = contexts if self.job.objective.skip_gram else contexts.clamp(max=1)
         counted = (pairs * real).to(torch.float32).div_(NODE_PULL)
-        scale = self._scale("nodes", nodes.view(steps, -1), counted.view(steps, -1), alpha).view(nodes.shape)
-        ahead = _ahead(contexts, torch.float32).masked_fill_(self._tree.shared[nodes], 0.0)
+        scale = self.frames.scale("nodes", nodes.view(steps, -1), counted.view(steps, -1), alpha).view(nodes.shape)
+        ahead = ahead_of(contexts, torch.float32).masked_fill_(self._tree.shared[nodes], 0.0)
         return scale.mul_(real), ahead if self.job.objective.skip_gram else torch.zeros_like(ahead)
 
     @staticmethod
@@ -141,21 +127,17 @@ class _Launch:
         engine: TritonEngine,
         read: Weights,
         write: Weights,
-        tiles: Tiles,
-        part: slice,
-        size: int,
-        block: tuple[int, int, int],
+        part: Part,
         frame: Frame,
         step: Step,
     ) -> None:
-        _, start, stop = block
         plan, width = engine.job.plan, write.inputs.stride(0)
-        self.engine, self.read, self.write, self.frame, self.tiles_in_step = engine, read, write, frame, size
+        self.engine, self.read, self.write, self.frame, self.tiles_in_step = engine, read, write, frame, part.size
         self.line = frame.line.to(torch.int32).contiguous()
-        self.first, self.last = tiles.first[part].contiguous(), tiles.last[part].contiguous()
+        self.first, self.last = (x[part.span].contiguous() for x in (part.tiles.first, part.tiles.last))
         # Rows are padded with zeros to whole 16 bytes: the kernels may as well train the padding, it stays zero.
         self.geometry = {"D": width, "STRIDE": width, "BD": min(64, power_of_two(width)), "T": plan.tile}
-        self.slots = {"OWN": tiles.reach - start, "START": start, "S": stop - start}
+        self.slots = {"OWN": part.tiles.reach - part.start, "START": part.start, "S": part.slots}
         self.options = {"LOSS": step.compute_loss, "PRECISION": engine.precision, "num_warps": _WARPS}
         self.alpha = step.alpha
         self.in_flight = plan.step_tiles * plan.tile

@@ -1,0 +1,177 @@
+"""Adding many rows to few: rows of a step that go to the same place are summed first, each place is written once.
+
+On a CPU the sum is torch's embedding_bag, which reads each row once and writes nothing in between; the order of rows
+that it needs is prepared for many steps at once, by sorting. Elsewhere rows are added with atomics, unsorted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import embedding_bag, pad
+
+
+@dataclass
+class RowUpdate:
+    """Rows to add to one weight matrix: values [U, D] at rows [U]."""
+
+    matrix: torch.Tensor
+    rows: torch.Tensor
+    values: torch.Tensor
+
+    def apply(self, columns: slice | None = None) -> None:
+        """Add the values in place; rows may repeat. `columns` restricts it to a part of the dimensions."""
+        matrix, values = self.matrix, self.values
+        if columns is not None:
+            matrix, values = matrix[:, columns], values[:, columns]
+        # An index that is expanded, not stored, takes torch's sorted path: 4 times faster than index_add_ here.
+        matrix.scatter_add_(0, self.rows.unsqueeze(1).expand(-1, values.shape[1]), values)
+
+
+@dataclass
+class RowSums:
+    """Where the M values of a step go, and with which weights.
+
+    Attributes
+    ----------
+    rows : int64 tensor [U]
+        Rows that receive a sum; each once where `starts` is given, else one for each value.
+    sources : int64 tensor [M] or None
+        Which row of the values each term of the sums is, the terms of rows[0] first; None: in order.
+    starts : int64 tensor [U] or None
+        First term of each row; None: values are not summed before they are added.
+    weights : tensor [M] or None
+        Factor of each term, in the order of the terms; None means 1.
+    order : int64 tensor [M] or None
+        The values' own places, in the order of the terms: for weights that are known only later.
+    """
+
+    rows: torch.Tensor
+    sources: torch.Tensor | None = None
+    starts: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+    order: torch.Tensor | None = None
+
+    def sums(self, values: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Values [*, D] weighted and summed: [U, D]. `weights` [M], in the values' order, replace those prepared."""
+        if weights is None:
+            weights = self.weights
+        elif self.order is not None:
+            weights = weights.index_select(0, self.order)
+        if self.starts is not None and self.sources is not None:
+            return embedding_bag(self.sources, values, self.starts, mode="sum", per_sample_weights=weights)
+        if self.sources is not None:
+            values = values.index_select(0, self.sources)
+        return values if weights is None else values * weights.unsqueeze(1)
+
+    def update(self, matrix: torch.Tensor, values: torch.Tensor, weights: torch.Tensor | None = None) -> RowUpdate:
+        """The sums, to be added to a matrix."""
+        return RowUpdate(matrix, self.rows, self.sums(values, weights))
+
+
+def row_sums(
+    rows: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    sources: torch.Tensor | None = None,
+    lengths: list[int] | None = None,
+) -> list[RowSums]:
+    """Prepare the sums of k steps.
+
+    Parameters
+    ----------
+    rows : int64 tensor [k, M]
+        Where each value goes.
+    weights : tensor [k, M], optional
+    sources : int64 tensor [k, M], optional
+        Which row of the values each entry stands for; entry m is value m if not given.
+    lengths : k ints, optional
+        Entries of each step that count, from the left; all if not given.
+    """
+    ends = lengths or [rows.shape[1]] * len(rows)
+    if rows.device.type != "cpu":
+        return [
+            RowSums(
+                rows[k, :n],
+                None if sources is None else sources[k, :n],
+                weights=None if weights is None else weights[k, :n],
+            )
+            for k, n in enumerate(ends)
+        ]
+    order, target = _sorted(rows, lengths)
+    begins = pad(target[:, 1:] != target[:, :-1], (1, 0), value=True)
+    if weights is not None:
+        weights = weights.gather(1, order)
+    sources = order if sources is None else sources.gather(1, order)
+    prepared = []
+    for k, n in enumerate(ends):
+        starts = begins[k, :n].nonzero().squeeze(1)
+        prepared.append(
+            RowSums(
+                target[k].index_select(0, starts),
+                sources[k, :n],
+                starts,
+                None if weights is None else weights[k, :n],
+                order[k, :n],
+            )
+        )
+    return prepared
+
+
+@dataclass
+class LineSums:
+    """Where the M values of a step go on a line of rows.
+
+    Attributes
+    ----------
+    length : int
+    places : int64 tensor [M]
+    order : int64 tensor [M] or None
+        The values, those of place 0 first; None: they are added as they come.
+    starts : int64 tensor [length] or None
+        First of each place's values in `order`.
+    """
+
+    length: int
+    places: torch.Tensor
+    order: torch.Tensor | None = None
+    starts: torch.Tensor | None = None
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Sums [length, D] of the values [M, D]; zero where no value goes."""
+        if self.order is not None:
+            return embedding_bag(self.order, values, self.starts, mode="sum")
+        return values.new_zeros((self.length, values.shape[1])).index_add_(0, self.places, values)
+
+
+def line_sums(places: torch.Tensor, length: int) -> list[LineSums]:
+    """Prepare k steps' sums onto a line.
+
+    Parameters
+    ----------
+    places : int64 tensor [k, M]
+        Where each value goes, in [0, length).
+    length : int
+    """
+    if places.device.type != "cpu":
+        return [LineSums(length, of_step) for of_step in places]
+    order, _ = _sorted(places)
+    counts = torch.zeros((len(places), length), dtype=torch.int64).scatter_add_(1, places, torch.ones_like(places))
+    starts = counts.cumsum(1).sub_(counts)
+    return [LineSums(length, *of_step) for of_step in zip(places, order, starts, strict=True)]
+
+
+def _sorted(rows: torch.Tensor, lengths: list[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places and rows of each step in the order of the rows, int64 [k, M] both; entries past `lengths` come last.
+
+    One sort of (row, place) packed into one number: numpy's is vectorized, six times as fast as torch.sort here.
+    """
+    count = rows.shape[1]
+    bits = max(1, (count - 1).bit_length())
+    keys = (rows << bits).bitwise_or_(torch.arange(count)).numpy()
+    if lengths is not None:
+        keys[np.arange(count) >= np.asarray(lengths)[:, None]] |= 1 << 62  # larger than any row
+    keys.sort(axis=1)
+    ordered = torch.from_numpy(keys)
+    return ordered & ((1 << bits) - 1), ordered >> bits
