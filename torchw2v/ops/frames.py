@@ -15,7 +15,7 @@ from torchw2v.ops.contract import Job, Step, Tally, Weights
 from torchw2v.ops.sampling import Sampler, Tiles
 
 _MAX_STEP_ROWS = 65_536  # gathered rows of one step at most: 26 MB at 100 dimensions, however wide the windows
-_COUNTERS = 2**13  # of the pairs summed into a row in one step
+_COUNTERS = 2**13  # a power of two: of the pairs summed into a row in one step
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,8 @@ class Frames:
         -------
         tensor [k, M]
         """
-        # Counters of each step. Rows whose indices agree modulo _COUNTERS share one: the cap errs to the safe side.
-        counter = rows % _COUNTERS
+        # Counters of each step. Rows whose low bits agree share one: the cap errs to the safe side.
+        counter = rows & (_COUNTERS - 1)
         counts = torch.zeros((len(rows), _COUNTERS), dtype=pairs.dtype, device=self.device)
         counted = counts.scatter_add_(1, counter, pairs).gather(1, counter)
         return self.cap(matrix, rows, counted, alpha)

@@ -101,22 +101,22 @@ def row_sums(
         ]
     order, target = _sorted(rows, lengths)
     begins = pad(target[:, 1:] != target[:, :-1], (1, 0), value=True)
-    if weights is not None:
-        weights = weights.gather(1, order)
-    sources = order if sources is None else sources.gather(1, order)
-    prepared = []
-    for k, n in enumerate(ends):
-        starts = begins[k, :n].nonzero().squeeze(1)
-        prepared.append(
-            RowSums(
-                target[k].index_select(0, starts),
-                sources[k, :n],
-                starts,
-                None if weights is None else weights[k, :n],
-                order[k, :n],
-            )
-        )
-    return prepared
+    if lengths is not None:
+        begins.logical_and_(torch.arange(begins.shape[1]) < torch.tensor(lengths).unsqueeze(1))
+    first = begins.flatten().nonzero().squeeze(1)  # of each row of each step
+    unique = begins.sum(1)
+    starts = first - torch.arange(0, target.numel(), target.shape[1]).repeat_interleave(unique)
+    parts = unique.tolist()
+    of_step = zip(
+        target.flatten().index_select(0, first).split(parts),
+        order if sources is None else sources.gather(1, order),
+        starts.split(parts),
+        [None] * len(rows) if weights is None else weights.gather(1, order),
+        order,
+        ends,
+        strict=True,
+    )
+    return [RowSums(r, s[:n], b, None if w is None else w[:n], o[:n]) for r, s, b, w, o, n in of_step]
 
 
 @dataclass
