@@ -18,6 +18,8 @@ FLOORS = [
     {"ops.triton_engine"},
     {"ops.select", "trainer"},
     {"gensim_state", "progress"},
+    {"epochs"},
+    {"job_hooks"},
     {"word2vec"},
     {"demo", "__init__"},
     {"cli"},
