@@ -10,7 +10,7 @@ import torchw2v
 ROOT = Path(torchw2v.__file__).parent
 # The floors of the house; a module may import from its own floor or below.
 FLOORS = [
-    {"errors", "constants", "_version"},
+    {"errors", "constants", "_version", "atomic"},
     {"ops.draws", "ops.contract"},
     {"corpus", "tables"},
     {"corpus_cache", "ops.sampling", "ops.reference"},
@@ -18,7 +18,7 @@ FLOORS = [
     {"ops.triton_engine"},
     {"ops.select", "trainer"},
     {"gensim_state", "progress"},
-    {"epochs"},
+    {"epochs", "saving"},
     {"job_hooks"},
     {"word2vec"},
     {"demo", "__init__"},

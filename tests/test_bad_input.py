@@ -18,6 +18,7 @@ from torchw2v.errors import (
     DeviceMemoryError,
     EmptyVocabularyError,
     EngineUnavailableError,
+    ModelTypeError,
     SettingError,
     SettingTypeError,
     TorchW2VError,
@@ -37,6 +38,7 @@ RAISED_BY = {
     EngineUnavailableError: ValueError,
     DeviceMemoryError: RuntimeError,
     WeightsError: ValueError,
+    ModelTypeError: TypeError,
     TrainingDivergedError: FloatingPointError,
 }
 

@@ -42,3 +42,7 @@ class WeightsError(TorchW2VError, ValueError):
 
 class TrainingDivergedError(TorchW2VError, FloatingPointError, RuntimeError):
     """A weight became NaN or infinite during training."""
+
+
+class ModelTypeError(TorchW2VError, TypeError):
+    """A model of another kind than the one that is needed."""

@@ -15,20 +15,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from gensim.models import KeyedVectors
-from gensim.models.word2vec import Word2Vec
 
 from torchw2v.corpus import EncodedCorpus, scan
 from torchw2v.corpus_cache import CorpusCache
 from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyError, SettingError, SettingTypeError
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.ops.select import Choice, DeviceLike, choose
+from torchw2v.saving import Saving
 
 logger = logging.getLogger(__name__)
 
-_TRANSIENT = ("_run", "_corpora", "_scope", "_highest_count")  # never saved, never copied
 
-
-class TorchWord2Vec(JobHooks):
+class TorchWord2Vec(JobHooks, Saving):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
 
     Parameters
@@ -69,6 +67,8 @@ class TorchWord2Vec(JobHooks):
     TrainingDivergedError (a FloatingPointError)
         A weight became NaN or infinite.
     """
+
+    _TRANSIENT = ("_run", "_corpora", "_scope", "_highest_count")
 
     # Defaults for models that plain gensim saved and for copies, which leave the transient state behind.
     device: DeviceLike = None
@@ -294,45 +294,6 @@ class TorchWord2Vec(JobHooks):
             callbacks,
             from_file=True,
         )
-
-    # ---- saving ----------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The state for pickle, copy and save: without engines, devices and encoded corpora."""
-        return {name: value for name, value in self.__dict__.items() if name not in _TRANSIENT}
-
-    def _load_specials(self, *args, **kwargs):
-        super()._load_specials(*args, **kwargs)
-        if not hasattr(self, "training_history"):
-            self.training_history = []
-
-    @classmethod
-    def load(
-        cls, *args, rethrow=False, device: DeviceLike = None, engine: str | None = None, **kwargs
-    ) -> TorchWord2Vec:
-        """Load a model that TorchWord2Vec or gensim's Word2Vec saved.
-
-        Parameters
-        ----------
-        *args, rethrow, **kwargs
-            As in gensim's `Word2Vec.load`.
-        device, engine : optional
-            Replace the saved settings, for training on another machine.
-
-        Returns
-        -------
-        TorchWord2Vec
-            A plain gensim Word2Vec is turned into this class; a model of another subclass comes back as it is.
-        """
-        model = super().load(*args, rethrow=rethrow, **kwargs)
-        if type(model) is Word2Vec:
-            model.__class__ = cls
-            model.training_history = []
-        if device is not None:
-            model.device = device
-        if engine is not None:
-            model.engine = engine
-        return model
 
 
 @contextmanager
