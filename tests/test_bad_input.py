@@ -18,6 +18,7 @@ from torchw2v.errors import (
     DeviceMemoryError,
     EmptyVocabularyError,
     EngineUnavailableError,
+    FileFormatError,
     ModelTypeError,
     SettingError,
     SettingTypeError,
@@ -39,6 +40,7 @@ RAISED_BY = {
     DeviceMemoryError: RuntimeError,
     WeightsError: ValueError,
     ModelTypeError: TypeError,
+    FileFormatError: ValueError,
     TrainingDivergedError: FloatingPointError,
 }
 

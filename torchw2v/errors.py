@@ -46,3 +46,7 @@ class TrainingDivergedError(TorchW2VError, FloatingPointError, RuntimeError):
 
 class ModelTypeError(TorchW2VError, TypeError):
     """A model of another kind than the one that is needed."""
+
+
+class FileFormatError(TorchW2VError, ValueError):
+    """A file is malformed, cut short or of another version; or a model cannot be written in this format."""

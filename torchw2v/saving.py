@@ -24,6 +24,7 @@ from gensim.models.word2vec import Word2Vec
 from torchw2v.atomic import atomic_write, finish_write
 from torchw2v.errors import ModelTypeError
 from torchw2v.ops.select import DeviceLike
+from torchw2v.safetensors_files import PathLike, load_model, save_model
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +164,54 @@ class Saving(Word2Vec):
             logger.warning("%s, named as the saved model's class, is no TorchWord2Vec: loading a %s", recorded, cls)
             return cls
         return found
+
+    def save_safetensors(self, path: PathLike) -> None:
+        """Write the whole model to one safetensors file, from which it trains on: arrays and JSON, no pickle.
+
+        Parameters
+        ----------
+        path : path
+            Written atomically.
+
+        Raises
+        ------
+        ImportError
+            The package safetensors is missing: pip install 'torchw2v[safetensors]'.
+        FileFormatError (a ValueError)
+            Something in the model needs pickle: words that are neither all strings nor all whole numbers, word
+            attributes or a `comment` of Python objects. Left behind are `hashfxn`, `raw_vocab`, lifecycle events and
+            what a subclass added.
+        """
+        save_model(self, path)
+
+    @classmethod
+    def load_safetensors(
+        cls: type[Model], path: PathLike, *, device: DeviceLike = None, engine: str | None = None
+    ) -> Model:
+        """Read a model that `save_safetensors` wrote.
+
+        Parameters
+        ----------
+        path : path
+        device, engine : optional
+            Replace the saved settings.
+
+        Raises
+        ------
+        ImportError
+            The package safetensors is missing.
+        FileFormatError (a ValueError)
+            The file is malformed, cut short, of another version, or contradicts itself.
+        """
+        model = load_model(path, cls._empty)
+        model.device = model.device if device is None else device
+        model.engine = model.engine if engine is None else engine
+        return model
+
+    @classmethod
+    def _empty(cls, **settings: Any) -> Any:
+        """A model without a vocabulary, from gensim's constructor arguments."""
+        raise NotImplementedError
 
     def _load_specials(self, *args, **kwargs):
         super()._load_specials(*args, **kwargs)

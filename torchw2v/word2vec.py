@@ -108,6 +108,13 @@ class TorchWord2Vec(JobHooks, Saving):
             self._scope = None
             self._cache_of_corpora().forget_passing()
 
+    @classmethod
+    def _empty(cls, **settings: Any) -> Any:
+        """A model without a vocabulary; like unpickling, it does not call a subclass's constructor."""
+        model = cls.__new__(cls)
+        TorchWord2Vec.__init__(model, **settings)
+        return model
+
     # ---- what runs where -------------------------------------------------------------------------------------
 
     @property
