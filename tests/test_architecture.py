@@ -10,17 +10,17 @@ import torchw2v
 ROOT = Path(torchw2v.__file__).parent
 # The floors of the house; a module may import from its own floor or below.
 FLOORS = [
-    {"errors", "constants", "_version", "atomic"},
+    {"errors", "constants", "_version", "atomic", "callbacks"},
     {"ops.draws", "ops.contract"},
     {"corpus", "tables"},
     {"corpus_cache", "ops.sampling", "ops.reference"},
     {"ops.torch_engine", "schedule", "ops.triton_kernels"},
     {"ops.triton_engine"},
     {"ops.select", "trainer"},
-    {"gensim_state", "progress", "portable"},
-    {"epochs", "safetensors_files"},
-    {"saving"},
-    {"job_hooks"},
+    {"gensim_state", "progress", "portable", "plotting"},
+    {"checkpoint", "safetensors_files"},
+    {"epochs", "saving"},
+    {"job_hooks", "resuming"},
     {"word2vec"},
     {"demo", "__init__"},
     {"cli"},

@@ -13,6 +13,9 @@ from support import in_time
 import torchw2v.errors
 from torchw2v import TorchWord2Vec
 from torchw2v.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointMissingError,
     CorpusFileError,
     CorpusTypeError,
     DeviceMemoryError,
@@ -20,6 +23,7 @@ from torchw2v.errors import (
     EngineUnavailableError,
     FileFormatError,
     ModelTypeError,
+    NothingToPlotError,
     SettingError,
     SettingTypeError,
     TorchW2VError,
@@ -41,6 +45,10 @@ RAISED_BY = {
     WeightsError: ValueError,
     ModelTypeError: TypeError,
     FileFormatError: ValueError,
+    NothingToPlotError: ValueError,
+    CheckpointError: RuntimeError,
+    CheckpointMissingError: FileNotFoundError,
+    CheckpointMismatchError: ValueError,
     TrainingDivergedError: FloatingPointError,
 }
 

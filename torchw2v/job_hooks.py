@@ -15,7 +15,6 @@ from torchw2v.epochs import EpochTraining
 from torchw2v.gensim_state import put_back
 from torchw2v.ops.contract import Step
 from torchw2v.ops.draws import draw_key
-from torchw2v.trainer import EpochReport
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +37,15 @@ class JobHooks(EpochTraining):
         if cur_epoch == 0:
             logger.info("%s overrides %s: training job by job through gensim's loop", type(self).__name__, hooks)
         began, callbacks = time.perf_counter(), kwargs["callbacks"]
-        run = self._begin_run(float(self.wv.expandos["count"].sum()), callbacks)
-        run.report, run.error, run.position = EpochReport(), None, 0
+        run, position = self._begin_epoch(cur_epoch, None, float(self.wv.expandos["count"].sum()), callbacks)
+        report = position.state.report
+        run.report, run.error, run.position = report, None, 0
+        self.running_training_loss = position.loss_before + report.loss
         before = torch.get_num_threads()
         try:
-            result = super()._train_epoch(data_iterable, cur_epoch=cur_epoch, **kwargs)
+            result = (report.effective_words, report.raw_words, report.chunks)
+            if not position.complete:
+                result = super()._train_epoch(data_iterable, cur_epoch=cur_epoch, **kwargs)
             if run.error is not None:
                 raise run.error
         except BaseException as error:

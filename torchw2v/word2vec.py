@@ -16,17 +16,20 @@ from typing import Any
 
 from gensim.models import KeyedVectors
 
+from torchw2v.callbacks import SinceEpoch, StopTraining
+from torchw2v.checkpoint import CheckpointFolder
 from torchw2v.corpus import EncodedCorpus, scan
 from torchw2v.corpus_cache import CorpusCache
 from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyError, SettingError, SettingTypeError
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.ops.select import Choice, DeviceLike, choose
-from torchw2v.saving import Saving
+from torchw2v.plotting import plot_history
+from torchw2v.resuming import Resuming
 
 logger = logging.getLogger(__name__)
 
 
-class TorchWord2Vec(JobHooks, Saving):
+class TorchWord2Vec(JobHooks, Resuming):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
 
     Parameters
@@ -47,14 +50,23 @@ class TorchWord2Vec(JobHooks, Saving):
         weights without locks, and with more than one worker results differ from run to run, as in gensim.
     progress_bar : bool
         Show a tqdm bar per epoch (install torchw2v[progress]).
+    checkpoint : path, optional
+        A folder in which train() keeps the state of the run, so that `TorchWord2Vec.resume` can go on from there after
+        a crash. The first checkpoint is written before the first word is trained, the last one when train() ends. A
+        folder belongs to one run: while it holds an unfinished one, a new train() refuses it. Not saved with the model.
+    checkpoint_seconds : float or None
+        Write a checkpoint this many seconds after the last one (default 600). None: by words only.
+    checkpoint_words : int or None
+        Write a checkpoint this many raw words after the last one.
 
     Attributes
     ----------
     running_on : torchw2v.ops.select.Choice
         Device and engine in use, and why.
     training_history : list of dict
-        One entry per trained epoch: train_call, epoch, alpha (at its end), seconds, raw_words, effective_words, and
-        with compute_loss=True pairs, loss (sum) and mean_loss (per pair).
+        One entry per trained epoch: train_call, epoch, alpha (at its end), seconds, raw_words, effective_words,
+        words_per_second (effective words, as in gensim's log), and with compute_loss=True pairs, loss (sum) and
+        mean_loss (per pair). `plot_training()` draws it.
 
     Raises
     ------
@@ -68,7 +80,10 @@ class TorchWord2Vec(JobHooks, Saving):
         A weight became NaN or infinite.
     """
 
-    _TRANSIENT = ("_run", "_corpora", "_scope", "_highest_count")
+    _TRANSIENT = (
+        "_run", "_corpora", "_scope", "_highest_count", "_keeper", "_resumed",
+        "checkpoint", "checkpoint_seconds", "checkpoint_words",
+    )  # fmt: skip
 
     # Defaults for models that plain gensim saved and for copies, which leave the transient state behind.
     device: DeviceLike = None
@@ -86,13 +101,19 @@ class TorchWord2Vec(JobHooks, Saving):
         trim_rule=None, sorted_vocab=1, batch_words=10000, compute_loss=False, callbacks=(),
         comment=None, max_final_vocab=None, shrink_windows=True,
         *, device: DeviceLike = None, engine: str | None = None, deterministic: bool = False,
-        progress_bar: bool = False,
+        progress_bar: bool = False, checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_seconds: float | None = 600.0, checkpoint_words: int | None = None,
     ) -> None:  # fmt: skip
         self.device, self.engine = device, engine
         self.deterministic, self.progress_bar = bool(deterministic), bool(progress_bar)
+        self.checkpoint, self.checkpoint_seconds, self.checkpoint_words = (
+            checkpoint, checkpoint_seconds, checkpoint_words,
+        )  # fmt: skip
         self.training_history: list[dict[str, Any]] = []
         self.vector_size, self.window, self.negative, self.workers = vector_size, window, negative, workers
         self._check_settings()
+        if checkpoint is not None:
+            CheckpointFolder(checkpoint).refuse_unfinished()  # before hours of counting words
         logger.debug("will train on %s", self.running_on)
         self._scope = object()  # what is encoded in here to count words may also be trained on in here
         try:
@@ -134,6 +155,7 @@ class TorchWord2Vec(JobHooks, Saving):
                 raise kind(f"{name}={value!r} is not a whole number; give {name} >= {least}") from error
             if not least <= number < 2**31:
                 raise SettingError(f"{name}={value!r} is out of range; give {name} >= {least} (and below 2**31)")
+        self._check_checkpoints()
 
     # ---- counting and encoding -------------------------------------------------------------------------------
 
@@ -235,6 +257,22 @@ class TorchWord2Vec(JobHooks, Saving):
             )
         super()._check_training_sanity(epochs=epochs, total_examples=total_examples, total_words=total_words, **kwargs)
 
+    def plot_training(self) -> Any:
+        """Draw loss (with compute_loss=True), learning rate and speed by epoch; see `plotting.plot_history`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            The package matplotlib is missing: pip install 'torchw2v[plot]'.
+        NothingToPlotError (a ValueError)
+            No epoch has been trained.
+        """
+        return plot_history(self.training_history)
+
     # ---- training --------------------------------------------------------------------------------------------
 
     def train(
@@ -256,20 +294,36 @@ class TorchWord2Vec(JobHooks, Saving):
         if end_alpha is not None:
             self.min_alpha = end_alpha
         outer, self._scope = self._scope, self._scope or object()
+        calls, epochs_before = self.train_count, len(self.training_history)
         try:
-            return super().train(
-                corpus_iterable=corpus_iterable, corpus_file=corpus_file, total_examples=total_examples,
-                total_words=total_words, epochs=epochs, word_count=word_count, queue_factor=queue_factor,
-                report_delay=report_delay, compute_loss=compute_loss, callbacks=callbacks, **kwargs,
+            keeper = self._keeper = self._new_keeper(
+                total_examples=total_examples, total_words=total_words, epochs=epochs, word_count=word_count,
+                queue_factor=queue_factor, report_delay=report_delay, compute_loss=compute_loss,
             )  # fmt: skip
+            if keeper is not None and keeper.first_epoch:
+                callbacks = [SinceEpoch(callback, keeper.first_epoch) for callback in callbacks]
+                epochs_before -= keeper.first_epoch
+            try:
+                words = super().train(
+                    corpus_iterable=corpus_iterable, corpus_file=corpus_file, total_examples=total_examples,
+                    total_words=total_words, epochs=epochs, word_count=word_count, queue_factor=queue_factor,
+                    report_delay=report_delay, compute_loss=compute_loss, callbacks=callbacks, **kwargs,
+                )  # fmt: skip
+            except StopTraining:
+                words = self._end_early(calls, self.training_history[epochs_before:], callbacks)
+            if keeper is not None:
+                keeper.finish()
+            return words
         finally:
-            self._run, self._scope = None, outer
+            self._run, self._keeper, self._scope = None, None, outer
             self._cache_of_corpora().forget_passing()
 
     def _train_epoch(
         self, data_iterable, cur_epoch=0, total_examples=None, total_words=None,
         queue_factor=2, report_delay=1.0, callbacks=(),
     ):  # fmt: skip
+        if self._keeper is not None and cur_epoch < self._keeper.first_epoch:
+            return self._keeper.epochs_done[cur_epoch]
         hooks = self._overrides(JOB_HOOKS)
         if hooks:
             return self._train_epoch_by_jobs(
@@ -285,8 +339,15 @@ class TorchWord2Vec(JobHooks, Saving):
     ):
         if not total_words:
             raise SettingError("total_words must be provided alongside corpus_file argument.")
+        if self._keeper is not None and cur_epoch < self._keeper.first_epoch:
+            return self._keeper.epochs_done[cur_epoch]
         hooks = self._overrides(FILE_HOOKS)
         if hooks:
+            if self._keeper is not None:
+                raise SettingError(
+                    f"checkpoint={self.checkpoint!r} is not available: {type(self).__name__} overrides {hooks}, so "
+                    "that gensim's routines train this corpus_file. Pass LineSentence(corpus_file) as sentences"
+                )
             logger.warning("%s overrides %s: gensim's own routines train this corpus_file", type(self).__name__, hooks)
             return super()._train_epoch_corpusfile(
                 corpus_file, cur_epoch=cur_epoch, total_examples=total_examples, total_words=total_words,
