@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from torchw2v.errors import NothingToPlotError
@@ -45,17 +46,21 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> Any:
     figure, axes = pyplot.subplots(
         len(panels), sharex=True, squeeze=False, figsize=(6.4, 1.9 * len(panels) + 0.6), layout="constrained"
     )
-    numbers = range(1, len(history) + 1)
-    calls = [n + 0.5 for n in numbers if n < len(history) and history[n - 1]["train_call"] != history[n]["train_call"]]
+    calls = [list(epochs) for _, epochs in groupby(enumerate(history, 1), lambda item: item[1]["train_call"])]
     for axis, (key, label) in zip(axes[:, 0], panels.items(), strict=True):
-        axis.plot(numbers, [epoch.get(key, float("nan")) for epoch in history], marker="o", markersize=4)
+        for epochs in calls:
+            values = [epoch.get(key, float("nan")) for _, epoch in epochs]
+            axis.plot([number for number, _ in epochs], values, "C0", marker="o", markersize=4)
+        for epochs in calls[1:]:
+            axis.axvline(epochs[0][0] - 0.5, color="gray", linestyle=":")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-        for boundary in calls:  # another train() call begins
-            axis.axvline(boundary, color="gray", linestyle=":")
-    axes[-1, 0].set_xlabel("epoch" + (" (dotted: another train() call)" if calls else ""))
-    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[-1, 0].yaxis.set_major_formatter(EngFormatter())
-    axes[-1, 0].set_ylim(bottom=0)
+        if key != "mean_loss":
+            axis.set_ylim(bottom=0)
+    lowest = axes[-1, 0]
+    lowest.set_xlabel("epoch" + (" (dotted: another train() call)" if len(calls) > 1 else ""))
+    lowest.set_xlim(0.5, len(history) + 0.5)
+    lowest.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    lowest.yaxis.set_major_formatter(EngFormatter())
     figure.align_ylabels()
     return figure
