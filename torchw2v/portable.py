@@ -38,7 +38,8 @@ _STATE: dict[str, tuple[type, ...]] = {
     "device": _TEXT + _MAYBE, "engine": _TEXT + _MAYBE, "deterministic": (bool,), "progress_bar": (bool,),
     "training_history": (list,), "comment": (object,),
 }  # fmt: skip
-_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+_GENERATORS = ("MT19937", "PCG64")  # gensim's; PCG64 in models of old versions
+_MT19937_WORDS = 624
 _ATTRIBUTE = "vecattr."  # prefix of gensim's per-word attributes, such as count
 
 
@@ -249,6 +250,9 @@ def pack_model(model: Word2Vec) -> tuple[Arrays, dict[str, Any]]:
     generator = model.random
     legacy = isinstance(generator, np.random.RandomState)
     state = generator.get_state(legacy=False) if legacy else generator.bit_generator.state
+    require(
+        state["bit_generator"] in _GENERATORS, f"model.random is a {state['bit_generator']}, not one of {_GENERATORS}"
+    )
     document["random"] = {"legacy": legacy, **state}
     return arrays, document
 
@@ -312,6 +316,9 @@ def _random(state: Any) -> Any:
     legacy, name = state.pop("legacy"), state.get("bit_generator")
     require(name in _GENERATORS, f"unknown random generator {name!r:.40}")
     try:
+        if name == "MT19937":  # numpy itself would take any position, and read there
+            words, place = state["state"]["key"], state["state"]["pos"]
+            require(len(words) == _MT19937_WORDS and 0 <= place <= _MT19937_WORDS, "the random state is not whole")
         if legacy:
             generator: Any = np.random.RandomState()
             generator.set_state(state)
