@@ -180,6 +180,15 @@ def test_error_in_the_block_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["f"]
 
 
+def test_block_that_writes_nothing_is_an_error(tmp_path):
+    path = tmp_path / "f"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError, match="nothing was written"), atomic_write(path):
+        pass
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
 def test_permissions_of_a_replaced_file_are_kept_and_new_ones_are_usual(tmp_path):
     path, model = tmp_path / "m.model", ours(TOPICS)
     model.save(str(path))

@@ -433,6 +433,16 @@ def test_checkpoint_of_another_version_is_refused(tmp_path, crash_after):
         TorchWord2Vec.resume(tmp_path, CORPUS)
 
 
+def test_checkpoint_that_lacks_a_part_is_refused(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 1, workers=1)
+    arrays, document = CheckpointFolder(tmp_path).newest()
+    del document["call"]
+    for _ in range(2):
+        CheckpointFolder(tmp_path).write(arrays, document)
+    with pytest.raises(CheckpointError, match=r"it lacks \['call'\]"):
+        TorchWord2Vec.resume(tmp_path, CORPUS)
+
+
 def test_checkpoint_with_a_false_position_is_refused(tmp_path, crash_after):
     interrupted(tmp_path, crash_after, 2, workers=1)
     arrays, document = CheckpointFolder(tmp_path).newest()

@@ -107,7 +107,7 @@ def test_epoch_rests_between_chunks_while_nothing_is_under_way(device, threads):
     report = epoch(engine, device, threads, CORPUS.chunks(10), rests=rests)
     assert sorted(engine.tokens) == list(range(TOKENS))
     assert (report.chunks, report.raw_words, report.examples, report.pairs, report.loss) == (40, 400, 40, 40, 20.0)
-    assert len(rests.states) > 5
+    assert len(rests.states) >= 5  # three chunks, and up to four that were ahead
 
 
 @each_way

@@ -218,6 +218,21 @@ def test_subclass_with_its_own_unpickling_is_saved_under_its_own_class(tmp_path)
     assert back.revived
 
 
+class RevivingMixin:
+    def __setstate__(self, state):
+        self.__dict__.update(state, revived=True)
+
+
+class Mixed(RevivingMixin, TorchWord2Vec):
+    """Unpickled as a class beside ours says."""
+
+
+def test_mixin_with_its_own_unpickling_is_heard(tmp_path):
+    path = str(tmp_path / "m.model")
+    Mixed(TOPICS, **SMALL, device="cpu").save(path)
+    assert TorchWord2Vec.load(path).revived
+
+
 def test_subclass_that_ignores_attributes_when_saving_is_heard(tmp_path):
     class Forgetful(TorchWord2Vec):
         def _save_specials(self, fname, separately, sep_limit, ignore, pickle_protocol, compress, subname):

@@ -31,6 +31,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
         A path of the same file name in a new folder beside `path`. It takes the place of `path` when the block ends
         without an error; files that the block writes beside it, named `NAME.something`, come along.
 
+    Raises
+    ------
+    FileNotFoundError
+        The folder does not exist, or the block wrote no file.
+
     Example
     -------
     >>> with atomic_write("vectors.bin") as temporary:  # doctest: +SKIP
@@ -87,6 +92,8 @@ def _put_in_place(workplace: str, path: str) -> None:
     path = os.path.abspath(path)
     folder, name = os.path.split(path)
     written = os.listdir(workplace)
+    if name not in written:
+        raise FileNotFoundError(errno.ENOENT, "nothing was written to take its place", path)
     for file in written:
         new, old = os.path.join(workplace, file), os.path.join(folder, file)
         if os.path.exists(old):

@@ -45,6 +45,7 @@ VERSION = 1
 KEPT = 2  # a checkpoint that turns out to be damaged leaves the one before it
 _FORMAT = "torchw2v checkpoint"
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz")
+_PARTS = {"call", "interval", "epochs_done", "position", "model"}
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
@@ -182,6 +183,7 @@ class CheckpointFolder:
                 require(document.get("format") == _FORMAT, "it is no checkpoint of a torchw2v run")
                 version = document.get("version")
                 require(version == VERSION, f"it is of version {version!r}; this torchw2v reads {VERSION}")
+                require(set(document) >= _PARTS, f"it lacks {sorted(_PARTS - set(document))}")
                 return {} if document_only else {name: stored[name] for name in names}, document
         except _UNREADABLE as error:
             raise FileFormatError(f"{file} cannot be used ({error})") from error

@@ -32,6 +32,7 @@ OUR_ATTRIBUTES = ("device", "engine", "deterministic", "progress_bar", "training
 _CLASS = "torchw2v_class"  # attribute of a saved model: "module:name" of its class
 # A subclass that says itself how it is pickled or unpacked is saved under its own class, as gensim would.
 _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__setstate__", "__getnewargs__", "__getnewargs_ex__", "_load_specials")
+_OUR_PACKAGES = ("torchw2v", "gensim", "builtins")
 
 Model = TypeVar("Model", bound="Saving")
 
@@ -85,7 +86,8 @@ class Saving(Word2Vec):
 
     @classmethod
     def _pickles_in_its_own_way(cls) -> bool:
-        return any(getattr(cls, name, None) is not getattr(Saving, name, None) for name in _OWN_WAYS)
+        makers = [next((base for base in cls.__mro__ if name in vars(base)), object) for name in _OWN_WAYS]
+        return any(maker.__module__.partition(".")[0] not in _OUR_PACKAGES for maker in makers)
 
     # ---- files -----------------------------------------------------------------------------------------------
 
@@ -127,9 +129,11 @@ class Saving(Word2Vec):
         ModelTypeError (a TypeError)
             `device` or `engine` are given for a model that cannot have them, such as FastText.
         """
-        if args and isinstance(args[0], str | os.PathLike):
+        if args and isinstance(args[0], os.PathLike):
             args = (os.fspath(args[0]), *args[1:])
-            finish_write(args[0])
+        for path in (*args[:1], kwargs.get("fname")):
+            if isinstance(path, str):
+                finish_write(path)
         model = super().load(*args, rethrow=rethrow, **kwargs)
         recorded = model.__dict__.pop(_CLASS, None)
         if type(model) is Word2Vec or recorded is not None:
