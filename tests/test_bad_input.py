@@ -13,11 +13,17 @@ from support import in_time
 import torchw2v.errors
 from torchw2v import TorchWord2Vec
 from torchw2v.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointMissingError,
     CorpusFileError,
     CorpusTypeError,
     DeviceMemoryError,
     EmptyVocabularyError,
     EngineUnavailableError,
+    FileFormatError,
+    ModelTypeError,
+    NothingToPlotError,
     SettingError,
     SettingTypeError,
     TorchW2VError,
@@ -37,6 +43,12 @@ RAISED_BY = {
     EngineUnavailableError: ValueError,
     DeviceMemoryError: RuntimeError,
     WeightsError: ValueError,
+    ModelTypeError: TypeError,
+    FileFormatError: ValueError,
+    NothingToPlotError: ValueError,
+    CheckpointError: RuntimeError,
+    CheckpointMissingError: FileNotFoundError,
+    CheckpointMismatchError: ValueError,
     TrainingDivergedError: FloatingPointError,
 }
 

@@ -3,13 +3,23 @@
 import copy
 import os
 import pickle
-import random
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors, Word2Vec
-from gensim.models.callbacks import CallbackAny2Vec
+from gensim.models import KeyedVectors
 from gensim.models.word2vec import LineSentence
+from small_models import (
+    MODES,
+    SMALL,
+    TOPICS,
+    WORDS,
+    AtEpochEnd,
+    assert_same_weights,
+    each_mode,
+    gensims,
+    ours,
+    train,
+)  # fmt: skip
 
 from torchw2v import TorchWord2Vec
 from torchw2v.ops.torch_engine import TorchEngine
@@ -17,49 +27,6 @@ from torchw2v.ops.torch_engine import TorchEngine
 TEXT_ATOL = 1e-6  # the text format is written with float32's shortest digits; a parser may round the last bit
 SCORE_RTOL = 1e-6  # the same routine on the same weights
 PROBABILITY_RTOL = 1e-5  # float32 sums
-
-
-def topics(sentences=80, length=10, seed=4):
-    draw = random.Random(seed)
-    return [[f"{topic}{draw.randrange(7)}" for _ in range(length)] for topic in "xy" for _ in range(sentences // 2)]
-
-
-TOPICS = topics()
-WORDS = sum(map(len, TOPICS))
-SMALL = {"vector_size": 12, "min_count": 1, "workers": 1, "sample": 0.01, "window": 3, "epochs": 2, "seed": 5}
-
-MODES = {
-    "sg-ns": {"sg": 1},
-    "cbow-ns": {"sg": 0},
-    "sg-hs": {"sg": 1, "hs": 1, "negative": 0},
-    "cbow-hs": {"sg": 0, "hs": 1, "negative": 0},
-}
-each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-
-
-def ours(*corpus, **settings):
-    return TorchWord2Vec(*corpus, **{**SMALL, "device": "cpu", **settings})
-
-
-def gensims(*corpus, **settings):
-    return Word2Vec(*corpus, **{**SMALL, **settings})
-
-
-def train(model, corpus=TOPICS, epochs=2, **arguments):
-    return model.train(corpus, total_examples=len(corpus), epochs=epochs, **arguments)
-
-
-def weights_of(model):
-    names = ["syn1neg"] * bool(model.negative) + ["syn1"] * bool(model.hs)
-    return [np.asarray(model.wv.vectors)] + [np.asarray(getattr(model, name)) for name in names]
-
-
-def assert_same_weights(one, other):
-    pairs = list(zip(weights_of(one), weights_of(other), strict=True))
-    assert len(pairs) >= 2
-    for left, right in pairs:
-        assert np.array_equal(left, right)
-    assert one.wv.index_to_key == other.wv.index_to_key
 
 
 def saved_and_loaded(model, path, **how):
@@ -83,14 +50,6 @@ WAYS = {
     "deepcopy": deep_copied,
 }
 each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-
-
-class AtEpochEnd(CallbackAny2Vec):
-    def __init__(self, do):
-        self.do = do
-
-    def on_epoch_end(self, model):
-        self.do(model)
 
 
 # ---- there and back ----------------------------------------------------------------------------------------------

@@ -3,9 +3,14 @@
 import threading
 import time
 
+import numpy as np
 import pytest
+import torch
 
-from torchw2v.trainer import prefetched
+from torchw2v.corpus import EncodedCorpus
+from torchw2v.ops.contract import Step, Tally, Weights
+from torchw2v.ops.draws import DrawKey
+from torchw2v.trainer import EpochReport, EpochState, prefetched, train_epoch
 
 
 def prefetch_threads():
@@ -38,3 +43,82 @@ def test_prefetched_raises_the_sources_error_in_its_place():
     with pytest.raises(LookupError, match="lost page"):
         next(items)
     assert prefetch_threads() == []
+
+
+# ---- coming to rest ----------------------------------------------------------------------------------------------
+
+TOKENS = 400
+CORPUS = EncodedCorpus(np.arange(TOKENS, dtype=np.int32), *[np.arange(0, TOKENS + 1, 10, dtype=np.int64)] * 2)
+
+
+class Recorder:
+    """An engine that writes down the tokens it is given."""
+
+    name = "recorder"
+
+    def __init__(self):
+        self.tokens, self.under_way, self.lock = [], 0, threading.Lock()
+        self.permits = threading.Semaphore(4)  # chunks ahead of the caller, who may be late on a busy machine
+
+    def train_chunk(self, weights, chunk, step):
+        with self.lock:
+            self.under_way += 1
+        self.permits.acquire()
+        with self.lock:
+            self.tokens.extend(chunk.token_ids[chunk.start : chunk.stop].tolist())
+            self.under_way -= 1
+        return Tally(effective_words=chunk.stop - chunk.start, pairs=1, loss=0.5)
+
+
+class EveryThird:
+    """Asks for a rest after three more chunks; can stop the epoch there."""
+
+    def __init__(self, engine, end_at=None):
+        self.engine, self.end_at, self.last, self.states = engine, end_at, 0, []
+
+    def due(self, report):
+        return report.chunks - self.last >= 3
+
+    def at_rest(self, state):
+        assert self.engine.under_way == 0
+        assert sorted(self.engine.tokens)[-1] + 1 == len(self.engine.tokens) == state.report.effective_words
+        self.last = state.report.chunks
+        self.states.append(EpochState(EpochReport(**vars(state.report))))
+        if len(self.states) == self.end_at:
+            raise InterruptedError
+
+
+def epoch(engine, device, threads, chunks, **how):
+    # On the meta device nothing is computed: it stands for an accelerator, fed by the caller's thread alone.
+    weights = Weights(torch.zeros(1, 1, device=device), None, None)
+    return train_epoch(
+        engine, weights, chunks, lambda part: Step(0.1, DrawKey(1, 2)), threads=threads, lockstep=False,
+        progress=lambda report: engine.permits.release(), **how,
+    )  # fmt: skip
+
+
+each_way = pytest.mark.parametrize(("device", "threads"), [("cpu", 1), ("cpu", 3), ("meta", 1)])
+
+
+@each_way
+def test_epoch_rests_between_chunks_while_nothing_is_under_way(device, threads):
+    engine = Recorder()
+    rests = EveryThird(engine)
+    report = epoch(engine, device, threads, CORPUS.chunks(10), rests=rests)
+    assert sorted(engine.tokens) == list(range(TOKENS))
+    assert (report.chunks, report.raw_words, report.examples, report.pairs, report.loss) == (40, 400, 40, 40, 20.0)
+    assert len(rests.states) >= 5  # three chunks, and up to four that were ahead
+
+
+@each_way
+def test_epoch_goes_on_where_it_rested(device, threads):
+    engine = Recorder()
+    rests = EveryThird(engine, end_at=4)
+    with pytest.raises(InterruptedError):
+        epoch(engine, device, threads, CORPUS.chunks(10), rests=rests)
+    state, chunks = rests.states[-1], CORPUS.chunks(10)
+    for _ in range(state.report.chunks):
+        next(chunks)
+    report = epoch(engine, device, threads, chunks, start=state)
+    assert sorted(engine.tokens) == list(range(TOKENS))
+    assert (report.chunks, report.effective_words, report.loss) == (40, TOKENS, 20.0)

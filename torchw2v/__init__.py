@@ -1,6 +1,17 @@
 """torchw2v: gensim's Word2Vec, trained by PyTorch. `from torchw2v import TorchWord2Vec as Word2Vec`."""
 
 from torchw2v._version import __version__
+from torchw2v.atomic import atomic_write
+from torchw2v.callbacks import StopTraining, TensorBoardWriter
+from torchw2v.safetensors_files import load_vectors_safetensors, save_vectors_safetensors
 from torchw2v.word2vec import TorchWord2Vec
 
-__all__ = ["TorchWord2Vec", "__version__"]
+__all__ = [
+    "StopTraining",
+    "TensorBoardWriter",
+    "TorchWord2Vec",
+    "__version__",
+    "atomic_write",
+    "load_vectors_safetensors",
+    "save_vectors_safetensors",
+]

@@ -42,3 +42,31 @@ class WeightsError(TorchW2VError, ValueError):
 
 class TrainingDivergedError(TorchW2VError, FloatingPointError, RuntimeError):
     """A weight became NaN or infinite during training."""
+
+
+class ModelTypeError(TorchW2VError, TypeError):
+    """A model of another kind than the one that is needed."""
+
+
+class FileFormatError(TorchW2VError, ValueError):
+    """A file is malformed, cut short or of another version; or a model cannot be written in this format."""
+
+
+class CheckpointError(TorchW2VError, RuntimeError):
+    """A checkpoint cannot be written or read, or the folder belongs to another run."""
+
+
+class CheckpointMissingError(CheckpointError, FileNotFoundError):
+    """There is no checkpoint to resume from."""
+
+
+class CheckpointMismatchError(CheckpointError, ValueError):
+    """The corpus is not the one that the checkpoint's run was trained on."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; training goes on."""
+
+
+class NothingToPlotError(TorchW2VError, ValueError):
+    """No epoch has been trained."""

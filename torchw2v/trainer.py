@@ -6,6 +6,8 @@ Two ways of running it on a CPU:
   (Hogwild, Niu et al. 2011, arXiv:1106.5730), as gensim's threads do.
 * lockstep (`deterministic=True`): a fixed number of lanes compute their updates from the same weights, then the
   updates are added in a fixed order. The result does not depend on the number of threads or their timing.
+
+Either way an epoch can come to rest between two updates, for a checkpoint, and be gone on with from there.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice, pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -27,6 +29,7 @@ from torchw2v.ops.row_sums import RowUpdate
 from torchw2v.ops.torch_engine import TorchEngine, Unit
 
 Item = TypeVar("Item")
+Result = tuple[CorpusChunk, Tally] | BaseException | None  # of a worker: a trained chunk, an error, its end
 
 LANES = 4  # units that a lockstep round computes from the same weights, whatever the number of threads
 _POLL_SECONDS = 0.5  # how often a waiting caller looks for Ctrl-C
@@ -53,6 +56,48 @@ class EpochReport:
         self.loss += tally.loss
 
 
+@dataclass
+class EpochState:
+    """Where an epoch stands while no update is under way.
+
+    Attributes
+    ----------
+    report : EpochReport
+        Of the chunks trained whole.
+    units : int
+        Units of the next chunk that are trained already (lockstep; free threads rest between chunks).
+    pending : Tally
+        What these units were.
+    """
+
+    report: EpochReport = field(default_factory=EpochReport)
+    units: int = 0
+    pending: Tally = field(default_factory=Tally)
+
+
+class Rests(Protocol):
+    """Asks an epoch to come to rest, and is told when it has."""
+
+    def due(self, report: EpochReport) -> bool:
+        """Whether to rest as soon as possible; asked in the caller's thread after each trained chunk or round."""
+        ...
+
+    def at_rest(self, state: EpochState) -> None:
+        """Called in the caller's thread while no thread changes the weights. The state is valid until it returns."""
+        ...
+
+
+class NeverRests:
+    """An epoch without a break."""
+
+    def due(self, report: EpochReport) -> bool:
+        """No."""
+        return False
+
+    def at_rest(self, state: EpochState) -> None:
+        """Nothing to do."""
+
+
 @contextmanager
 def one_intra_op_thread() -> Iterator[None]:
     """Each worker thread runs its operations alone: a barrier in every small operation would cost more than it saves.
@@ -75,6 +120,8 @@ def train_epoch(
     threads: int,
     lockstep: bool,
     progress: Callable[[EpochReport], None],
+    start: EpochState | None = None,
+    rests: Rests | None = None,
 ) -> EpochReport:
     """Train all chunks once.
 
@@ -92,21 +139,25 @@ def train_epoch(
         Same vectors for every number of threads; needs TorchEngine.
     progress : callable
         Called in the caller's thread after each trained chunk.
+    start : EpochState, optional
+        Where to go on from; `chunks` then begins after the start's trained chunks.
+    rests : Rests, optional
+        When to come to rest, and what to do then.
 
     Raises
     ------
     Exception
         Whatever the corpus, the engine or `progress` raised, at once; the other threads are stopped first.
     """
-    on_cpu = weights.inputs.device.type == "cpu"
+    on_cpu, start, rests = weights.inputs.device.type == "cpu", start or EpochState(), rests or NeverRests()
     if lockstep:
         assert isinstance(engine, TorchEngine) and on_cpu
         with one_intra_op_thread():
-            return _train_lockstep(engine, weights, chunks, step_of, threads, progress)
+            return _train_lockstep(engine, weights, chunks, step_of, threads, progress, start, rests)
     if not on_cpu:
-        return _train_here(engine, weights, chunks, step_of, progress)
+        return _train_here(engine, weights, chunks, step_of, progress, start, rests)
     with one_intra_op_thread():
-        return _train_free(engine, weights, chunks, step_of, threads, progress)
+        return _train_free(engine, weights, chunks, step_of, threads, progress, start, rests)
 
 
 def _train_here(
@@ -115,14 +166,18 @@ def _train_here(
     chunks: Iterator[CorpusChunk],
     step_of: Callable[[CorpusChunk], Step],
     progress: Callable[[EpochReport], None],
+    start: EpochState,
+    rests: Rests,
 ) -> EpochReport:
     """One stream of work on an accelerator, fed from the caller's thread."""
-    report = EpochReport()
+    report = replace(start.report)
     for part in chunks:
         with torch.inference_mode():
             tally = engine.train_chunk(weights, part.chunk, step_of(part))
         report.add(part, tally)
         progress(report)
+        if rests.due(report):
+            rests.at_rest(EpochState(report))
     return report
 
 
@@ -133,14 +188,36 @@ def _train_free(
     step_of: Callable[[CorpusChunk], Step],
     threads: int,
     progress: Callable[[EpochReport], None],
+    start: EpochState,
+    rests: Rests,
 ) -> EpochReport:
-    turn, stop = threading.Lock(), threading.Event()
-    results: queue.Queue[tuple[CorpusChunk, Tally] | BaseException | None] = queue.Queue()
+    report = replace(start.report)
+    while not _train_until_due(engine, weights, chunks, step_of, threads, progress, report, rests):
+        rests.at_rest(EpochState(report))
+    return report
+
+
+def _train_until_due(
+    engine: Engine,
+    weights: Weights,
+    chunks: Iterator[CorpusChunk],
+    step_of: Callable[[CorpusChunk], Step],
+    threads: int,
+    progress: Callable[[EpochReport], None],
+    report: EpochReport,
+    rests: Rests,
+) -> bool:
+    """Train until the chunks have come to an end (True) or a rest is due (False); no thread is left running."""
+    turn, stop, ended = threading.Lock(), threading.Event(), threading.Event()
+    results: queue.Queue[Result] = queue.Queue()
 
     def next_part() -> tuple[CorpusChunk, Step] | None:
         with turn:
-            part = None if stop.is_set() else next(chunks, None)
-            return None if part is None else (part, step_of(part))
+            if not stop.is_set():
+                for part in chunks:
+                    return part, step_of(part)
+                ended.set()
+            return None
 
     def work() -> None:
         try:
@@ -157,25 +234,32 @@ def _train_free(
     workers = [threading.Thread(target=work, name=f"torchw2v-{n}", daemon=True) for n in range(threads)]
     for worker in workers:
         worker.start()
-    report, running = EpochReport(), threads
     try:
-        while running:
-            try:
-                result = results.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-            if result is None:
-                running -= 1
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                report.add(*result)
-                progress(report)
+        for part, tally in _collected(results, threads):
+            report.add(part, tally)
+            progress(report)
+            if rests.due(report):
+                stop.set()
     finally:
         stop.set()
         for worker in workers:
             worker.join()
-    return report
+    return ended.is_set()
+
+
+def _collected(results: queue.Queue[Result], workers: int) -> Iterator[tuple[CorpusChunk, Tally]]:
+    """What the workers put into the queue until all have ended; their errors are raised."""
+    while workers:
+        try:
+            result = results.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            continue
+        if isinstance(result, BaseException):
+            raise result
+        if result is None:
+            workers -= 1
+        else:
+            yield result
 
 
 def _train_lockstep(
@@ -185,8 +269,10 @@ def _train_lockstep(
     step_of: Callable[[CorpusChunk], Step],
     threads: int,
     progress: Callable[[EpochReport], None],
+    start: EpochState,
+    rests: Rests,
 ) -> EpochReport:
-    report = EpochReport()
+    report = replace(start.report)
     width = weights.inputs.shape[1]
     edges = [width * n // threads for n in range(threads + 1)]
     columns = [slice(a, b) for a, b in pairwise(edges) if b > a]
@@ -201,18 +287,20 @@ def _train_lockstep(
             for update in job[1]:
                 update.apply(job[0])
 
-    def units() -> Iterator[tuple[CorpusChunk, Tally, Unit | None]]:
+    def prepared() -> Iterator[tuple[CorpusChunk, Tally, Unit | None]]:
+        done = start.units
         for part in chunks:
             sampled, step = Tally(), step_of(part)
             with torch.inference_mode():
-                for unit in engine.units(weights, part.chunk, step, sampled):
+                for unit in islice(engine.units(weights, part.chunk, step, sampled), done, None):
                     yield part, sampled, unit
+            done = 0
             yield part, sampled, None  # the chunk is complete, and so is its tally
 
-    trained = Tally()  # of the units of the chunk under way
+    trained, units_trained = replace(start.pending), start.units  # of the chunk under way
     with (
         ThreadPoolExecutor(threads, "torchw2v", initializer=lambda: torch.set_num_threads(1)) as pool,
-        closing(prefetched(units(), depth=2 * LANES)) as stream,
+        closing(prefetched(prepared(), depth=2 * LANES)) as stream,
     ):
         while group := list(islice(stream, LANES)):
             computed = list(pool.map(compute, [unit for _, _, unit in group if unit is not None]))
@@ -223,11 +311,15 @@ def _train_lockstep(
             for part, sampled, unit in group:
                 if unit is not None:
                     trained += next(tallies)
+                    units_trained += 1
                 else:
                     trained += sampled
                     report.add(part, trained)
-                    trained = Tally()
+                    trained, units_trained = Tally(), 0
                     progress(report)
+            # Rounds are counted from where the chunk stream stands, so an epoch that goes on from here makes the same.
+            if rests.due(report):
+                rests.at_rest(EpochState(report, units_trained, trained))
     return report
 
 

@@ -9,60 +9,27 @@ epoch is trained (`_train_epoch`, `_train_epoch_corpusfile`). A subclass that ov
 from __future__ import annotations
 
 import logging
-import math
 import os
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from queue import Queue
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from gensim.models import KeyedVectors
-from gensim.models.word2vec import Word2Vec
 
-from torchw2v.corpus import CorpusChunk, EncodedCorpus, encode, scan, stream_chunks
+from torchw2v.callbacks import SinceEpoch, StopTraining
+from torchw2v.checkpoint import CheckpointFolder
+from torchw2v.corpus import EncodedCorpus, scan
 from torchw2v.corpus_cache import CorpusCache
 from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyError, SettingError, SettingTypeError
-from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
-from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
-from torchw2v.ops.draws import draw_key
+from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.ops.select import Choice, DeviceLike, choose
-from torchw2v.progress import ProgressBar
-from torchw2v.schedule import chunk_tokens, make_plan
-from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
+from torchw2v.plotting import plot_history
+from torchw2v.resuming import Resuming
 
 logger = logging.getLogger(__name__)
 
-# Methods of gensim's job loop. Where a subclass overrides one, that loop runs, so that the override is called.
-_JOB_HOOKS = (
-    "_do_train_job", "_raw_word_count", "_get_thread_working_mem", "_worker_loop", "_job_producer",
-    "_log_epoch_progress",
-)  # fmt: skip
-_FILE_HOOKS = ("_do_train_epoch", "_worker_loop_corpusfile")
-_TRANSIENT = ("_run", "_corpora", "_scope", "_highest_count")  # never saved, never copied
 
-
-@dataclass
-class _Run:
-    """What one call of train() holds on to."""
-
-    choice: Choice
-    engine: Engine
-    plan: Plan
-    threads: int
-    in_flight: int  # threads or lanes that compute from the same weights
-    weights: Weights
-    report: EpochReport = field(default_factory=EpochReport)  # of the epoch under way in gensim's job loop
-    position: int = 0  # next token position in gensim's job loop
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    error: BaseException | None = None  # what a thread of gensim's job loop raised
-
-
-class TorchWord2Vec(Word2Vec):
+class TorchWord2Vec(JobHooks, Resuming):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
 
     Parameters
@@ -83,14 +50,23 @@ class TorchWord2Vec(Word2Vec):
         weights without locks, and with more than one worker results differ from run to run, as in gensim.
     progress_bar : bool
         Show a tqdm bar per epoch (install torchw2v[progress]).
+    checkpoint : path, optional
+        A folder in which train() keeps the state of the run, so that `TorchWord2Vec.resume` can go on from there after
+        a crash. The first checkpoint is written before the first word is trained, the last one when train() ends. A
+        folder belongs to one run: while it holds an unfinished one, a new train() refuses it. Not saved with the model.
+    checkpoint_seconds : float or None
+        Write a checkpoint this many seconds after the last one (default 600). None: by words only.
+    checkpoint_words : int or None
+        Write a checkpoint this many raw words after the last one.
 
     Attributes
     ----------
     running_on : torchw2v.ops.select.Choice
         Device and engine in use, and why.
     training_history : list of dict
-        One entry per trained epoch: train_call, epoch, alpha (at its end), seconds, raw_words, effective_words, and
-        with compute_loss=True pairs, loss (sum) and mean_loss (per pair).
+        One entry per trained epoch: train_call, epoch, alpha (at its end), seconds, raw_words, effective_words,
+        words_per_second (effective words, as in gensim's log), and with compute_loss=True pairs, loss (sum) and
+        mean_loss (per pair). `plot_training()` draws it.
 
     Raises
     ------
@@ -104,16 +80,19 @@ class TorchWord2Vec(Word2Vec):
         A weight became NaN or infinite.
     """
 
+    _TRANSIENT = (
+        "_run", "_corpora", "_scope", "_highest_count", "_keeper", "_resumed",
+        "checkpoint", "checkpoint_seconds", "checkpoint_words",
+    )  # fmt: skip
+
     # Defaults for models that plain gensim saved and for copies, which leave the transient state behind.
     device: DeviceLike = None
     engine: str | None = None
     deterministic: bool = False
     progress_bar: bool = False
-    _run: _Run | None = None
     _corpora: CorpusCache | None = None
     _scope: object = None
     _highest_count: int | None = None
-    running_training_loss: float
 
     def __init__(
         self, sentences=None, corpus_file=None, vector_size=100, alpha=0.025, window=5, min_count=5,
@@ -122,13 +101,19 @@ class TorchWord2Vec(Word2Vec):
         trim_rule=None, sorted_vocab=1, batch_words=10000, compute_loss=False, callbacks=(),
         comment=None, max_final_vocab=None, shrink_windows=True,
         *, device: DeviceLike = None, engine: str | None = None, deterministic: bool = False,
-        progress_bar: bool = False,
+        progress_bar: bool = False, checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_seconds: float | None = 600.0, checkpoint_words: int | None = None,
     ) -> None:  # fmt: skip
         self.device, self.engine = device, engine
         self.deterministic, self.progress_bar = bool(deterministic), bool(progress_bar)
+        self.checkpoint, self.checkpoint_seconds, self.checkpoint_words = (
+            checkpoint, checkpoint_seconds, checkpoint_words,
+        )  # fmt: skip
         self.training_history: list[dict[str, Any]] = []
         self.vector_size, self.window, self.negative, self.workers = vector_size, window, negative, workers
         self._check_settings()
+        if checkpoint is not None:
+            CheckpointFolder(checkpoint).refuse_unfinished()  # before hours of counting words
         logger.debug("will train on %s", self.running_on)
         self._scope = object()  # what is encoded in here to count words may also be trained on in here
         try:
@@ -143,6 +128,13 @@ class TorchWord2Vec(Word2Vec):
         finally:
             self._scope = None
             self._cache_of_corpora().forget_passing()
+
+    @classmethod
+    def _empty(cls, **settings: Any) -> Any:
+        """A model without a vocabulary; like unpickling, it does not call a subclass's constructor."""
+        model = cls.__new__(cls)
+        TorchWord2Vec.__init__(model, **settings)
+        return model
 
     # ---- what runs where -------------------------------------------------------------------------------------
 
@@ -163,6 +155,7 @@ class TorchWord2Vec(Word2Vec):
                 raise kind(f"{name}={value!r} is not a whole number; give {name} >= {least}") from error
             if not least <= number < 2**31:
                 raise SettingError(f"{name}={value!r} is out of range; give {name} >= {least} (and below 2**31)")
+        self._check_checkpoints()
 
     # ---- counting and encoding -------------------------------------------------------------------------------
 
@@ -264,6 +257,22 @@ class TorchWord2Vec(Word2Vec):
             )
         super()._check_training_sanity(epochs=epochs, total_examples=total_examples, total_words=total_words, **kwargs)
 
+    def plot_training(self) -> Any:
+        """Draw loss (with compute_loss=True), learning rate and speed by epoch; see `plotting.plot_history`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            The package matplotlib is missing: pip install 'torchw2v[plot]'.
+        NothingToPlotError (a ValueError)
+            No epoch has been trained.
+        """
+        return plot_history(self.training_history)
+
     # ---- training --------------------------------------------------------------------------------------------
 
     def train(
@@ -285,24 +294,37 @@ class TorchWord2Vec(Word2Vec):
         if end_alpha is not None:
             self.min_alpha = end_alpha
         outer, self._scope = self._scope, self._scope or object()
+        calls, epochs_before = self.train_count, len(self.training_history)
         try:
-            return super().train(
-                corpus_iterable=corpus_iterable, corpus_file=corpus_file, total_examples=total_examples,
-                total_words=total_words, epochs=epochs, word_count=word_count, queue_factor=queue_factor,
-                report_delay=report_delay, compute_loss=compute_loss, callbacks=callbacks, **kwargs,
+            keeper = self._keeper = self._new_keeper(
+                total_examples=total_examples, total_words=total_words, epochs=epochs, word_count=word_count,
+                queue_factor=queue_factor, report_delay=report_delay, compute_loss=compute_loss,
             )  # fmt: skip
+            if keeper is not None and keeper.first_epoch:
+                callbacks = [SinceEpoch(callback, keeper.first_epoch) for callback in callbacks]
+                epochs_before -= keeper.first_epoch
+            try:
+                words = super().train(
+                    corpus_iterable=corpus_iterable, corpus_file=corpus_file, total_examples=total_examples,
+                    total_words=total_words, epochs=epochs, word_count=word_count, queue_factor=queue_factor,
+                    report_delay=report_delay, compute_loss=compute_loss, callbacks=callbacks, **kwargs,
+                )  # fmt: skip
+            except StopTraining:
+                words = self._end_early(calls, self.training_history[epochs_before:], callbacks)
+            if keeper is not None:
+                keeper.finish()
+            return words
         finally:
-            self._run, self._scope = None, outer
+            self._run, self._keeper, self._scope = None, None, outer
             self._cache_of_corpora().forget_passing()
-
-    def _overrides(self, hooks: tuple[str, ...]) -> list[str]:
-        return [n for n in hooks if n in self.__dict__ or getattr(type(self), n) is not getattr(TorchWord2Vec, n)]
 
     def _train_epoch(
         self, data_iterable, cur_epoch=0, total_examples=None, total_words=None,
         queue_factor=2, report_delay=1.0, callbacks=(),
     ):  # fmt: skip
-        hooks = self._overrides(_JOB_HOOKS)
+        if self._keeper is not None and cur_epoch < self._keeper.first_epoch:
+            return self._keeper.epochs_done[cur_epoch]
+        hooks = self._overrides(JOB_HOOKS)
         if hooks:
             return self._train_epoch_by_jobs(
                 hooks, data_iterable, cur_epoch=cur_epoch, total_examples=total_examples, total_words=total_words,
@@ -317,8 +339,15 @@ class TorchWord2Vec(Word2Vec):
     ):
         if not total_words:
             raise SettingError("total_words must be provided alongside corpus_file argument.")
-        hooks = self._overrides(_FILE_HOOKS)
+        if self._keeper is not None and cur_epoch < self._keeper.first_epoch:
+            return self._keeper.epochs_done[cur_epoch]
+        hooks = self._overrides(FILE_HOOKS)
         if hooks:
+            if self._keeper is not None:
+                raise SettingError(
+                    f"checkpoint={self.checkpoint!r} is not available: {type(self).__name__} overrides {hooks}, so "
+                    "that gensim's routines train this corpus_file. Pass LineSentence(corpus_file) as sentences"
+                )
             logger.warning("%s overrides %s: gensim's own routines train this corpus_file", type(self).__name__, hooks)
             return super()._train_epoch_corpusfile(
                 corpus_file, cur_epoch=cur_epoch, total_examples=total_examples, total_words=total_words,
@@ -333,248 +362,6 @@ class TorchWord2Vec(Word2Vec):
             callbacks,
             from_file=True,
         )
-
-    def _train_one_epoch(
-        self,
-        sentences: Any,
-        cur_epoch: int,
-        total_examples: int | None,
-        total_words: int | None,
-        report_delay: float,
-        callbacks: Any,
-        *,
-        from_file: bool,
-    ) -> tuple[int, int, int]:
-        """One epoch on our own threads. Returns gensim's (effective words, raw words, number of jobs)."""
-        began = time.perf_counter()
-        corpus = self._corpus(sentences)
-        known = len(corpus.token_ids) if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
-        run = self._begin_run(known, callbacks)
-        size = chunk_tokens(run.plan, run.in_flight, known, on_device=run.choice.device.type != "cpu")
-        if corpus is not None:
-            chunks = corpus.chunks(size)
-        else:  # encoded in the background while the last chunk trains
-            chunks = prefetched(stream_chunks(sentences, self.wv.key_to_index, size), depth=2)
-        key = draw_key(self._draw_seed(), self.train_count, cur_epoch)
-
-        def step_of(part: CorpusChunk) -> Step:
-            if total_examples:
-                done = part.examples_before / total_examples
-            else:
-                done = part.raw_words_before / max(total_words or 0, 1)
-            return Step(self._get_next_alpha(done, cur_epoch), key, self.compute_loss)
-
-        loss_before: float = self.running_training_loss
-        nothing: Queue[None] = Queue()  # gensim's progress line asks for the length of a queue
-        expected = total_words or (int(corpus.raw_offsets[-1]) if corpus is not None else 0)
-        start = time.perf_counter() - 0.00001
-        due = [1.0]
-
-        bar = ProgressBar(self.progress_bar, cur_epoch, self.epochs, expected)
-
-        def progress(report: EpochReport) -> None:
-            elapsed = time.perf_counter() - start
-            self.running_training_loss = loss_before + report.loss
-            bar.update(report)
-            if elapsed >= due[0]:
-                self._log_progress(
-                    None, nothing, cur_epoch, report.examples, total_examples, report.raw_words, total_words,
-                    report.effective_words, elapsed,
-                )  # fmt: skip
-                due[0] = elapsed + report_delay
-
-        with bar, closing(chunks):
-            try:
-                report = train_epoch(
-                    run.engine, run.weights, chunks, step_of, threads=run.threads,
-                    lockstep=self.deterministic and run.choice.engine == "torch", progress=progress,
-                )  # fmt: skip
-            except BaseException:  # Ctrl-C and errors leave what has been trained in the model
-                put_back(self, run.weights)
-                raise
-        if report.chunks == 0 and self.train_count == 0:
-            logger.warning(
-                "train() called with an empty iterator (if not intended, "
-                "be sure to provide a corpus that offers restartable iteration = an iterable)."
-            )
-        elapsed = time.perf_counter() - start
-        self._log_epoch_end(
-            cur_epoch, report.examples, total_examples, report.raw_words, total_words, report.effective_words, elapsed,
-            from_file,
-        )  # fmt: skip
-        self.total_train_time += elapsed
-        self._end_epoch(run, report, cur_epoch, time.perf_counter() - began, callbacks)
-        return report.effective_words, report.raw_words, report.chunks
-
-    def _draw_seed(self) -> int:
-        """The seed of the draws; where none was given, one from the model's own random state."""
-        return int(self.seed) if self.seed is not None else int(self.random.randint(2**31))
-
-    # ---- weights in, weights out -----------------------------------------------------------------------------
-
-    def _begin_run(self, epoch_tokens: float, callbacks: Any) -> _Run:
-        """The engine and weights of this train() call; made at its first epoch, refreshed where somebody may look."""
-        run = self._run
-        if run is not None:
-            if callbacks or run.choice.device.type == "cpu":  # wv.vectors may be another array than before
-                run.weights = weights_of(self, run.choice.device)
-            return run
-        choice = self.running_on
-        several = choice.engine == "torch" and choice.device.type == "cpu"
-        threads = self.workers if several else 1
-        in_flight = LANES if several and self.deterministic else threads
-        tables, objective = tables_of(self), objective_of(self)
-        plan = make_plan(
-            objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens,
-            on_device=choice.device.type != "cpu",
-        )  # fmt: skip
-        logger.info(
-            "training on %s with engine %r (%s): %i threads, %i tokens a step",
-            choice.device, choice.engine, choice.reason, threads, plan.step_tiles * plan.tile,
-        )  # fmt: skip
-        engine = choice.build(Job(objective, tables, plan))
-        self._run = _Run(choice, engine, plan, threads, in_flight, weights_of(self, choice.device))
-        return self._run
-
-    def _end_epoch(self, run: _Run, report: EpochReport, cur_epoch: int, seconds: float, callbacks: Any) -> None:
-        """Make the vectors current for whoever looks at them now, and write the epoch into the history."""
-        if callbacks or cur_epoch + 1 == self.epochs:
-            put_back(self, run.weights)
-        self._clear_post_train()  # cached norms are those of the epoch before (gensim issue 3429)
-        check_finite(self, cur_epoch)
-        record = {
-            "train_call": self.train_count, "epoch": cur_epoch, "alpha": self.min_alpha_yet_reached,
-            "seconds": seconds, "raw_words": report.raw_words, "effective_words": report.effective_words,
-        }  # fmt: skip
-        if self.compute_loss:
-            mean = report.loss / report.pairs if report.pairs else math.nan
-            record |= {"pairs": report.pairs, "loss": report.loss, "mean_loss": mean}
-        self.training_history.append(record)
-
-    # ---- gensim's own job loop, for subclasses that override its hooks -----------------------------------------
-
-    def _train_epoch_by_jobs(self, hooks: list[str], data_iterable: Any, cur_epoch: int, **kwargs: Any) -> Any:
-        """Run gensim's loop of queues and threads, our engine in `_do_train_job`; errors reach the caller."""
-        if cur_epoch == 0:
-            logger.info("%s overrides %s: training job by job through gensim's loop", type(self).__name__, hooks)
-        began, callbacks = time.perf_counter(), kwargs["callbacks"]
-        run = self._begin_run(float(self.wv.expandos["count"].sum()), callbacks)
-        run.report, run.error, run.position = EpochReport(), None, 0
-        before = torch.get_num_threads()
-        try:
-            result = super()._train_epoch(data_iterable, cur_epoch=cur_epoch, **kwargs)
-            if run.error is not None:
-                raise run.error
-        except BaseException as error:
-            run.error = run.error or error  # tells the threads to stop
-            put_back(self, run.weights)
-            raise
-        finally:
-            torch.set_num_threads(before)
-        run.report.effective_words, run.report.raw_words = result[0], result[1]
-        self._end_epoch(run, run.report, cur_epoch, time.perf_counter() - began, callbacks)
-        return result
-
-    def _worker_loop(self, job_queue, progress_queue):
-        """Run gensim's worker; an error is kept for the caller, and the queue is emptied so that nobody waits."""
-        torch.set_num_threads(1)
-        try:
-            super()._worker_loop(job_queue, progress_queue)
-        except BaseException as error:  # raised again by _train_epoch_by_jobs
-            if self._run is not None:
-                self._run.error = self._run.error or error
-            while job_queue.get() is not None:
-                pass
-            progress_queue.put(None)
-
-    def _job_producer(self, data_iterator, job_queue, cur_epoch=0, total_examples=None, total_words=None):
-        """Run gensim's producer; it stops when a thread has failed, and an error of the corpus ends the workers."""
-        run = self._run
-
-        def until_failure() -> Iterator[Any]:
-            for data in data_iterator:
-                if run is not None and run.error is not None:
-                    return
-                yield data
-
-        try:
-            super()._job_producer(
-                until_failure(), job_queue, cur_epoch=cur_epoch, total_examples=total_examples, total_words=total_words
-            )
-        except BaseException as error:  # raised again by _train_epoch_by_jobs
-            if run is not None:
-                run.error = run.error or error
-            for _ in range(self.workers):
-                job_queue.put(None)
-
-    def _do_train_job(self, sentences, alpha, inits):
-        """Train one job of gensim's loop with our engine. Subclasses may override this and call super().
-
-        Parameters
-        ----------
-        sentences : list of lists of tokens
-        alpha : float
-        inits : tuple
-            gensim's work memory; not needed here.
-
-        Returns
-        -------
-        (int, int)
-            Effective words and raw words of the job.
-        """
-        run = self._run or self._begin_run(float(self.wv.expandos["count"].sum()), ())
-        corpus = encode(sentences, self.wv.key_to_index)
-        with run.lock:
-            position, run.position = run.position, run.position + len(corpus.token_ids)
-        key = draw_key(self._draw_seed(), self.train_count, len(self.training_history))
-        effective = 0
-        for part in corpus.chunks(sys.maxsize, first_position=position):
-            with torch.inference_mode():
-                tally = run.engine.train_chunk(run.weights, part.chunk, Step(alpha, key, self.compute_loss))
-            effective += tally.effective_words
-            with run.lock:
-                run.report.add(part, tally)
-                self.running_training_loss += tally.loss
-        return effective, self._raw_word_count(sentences)
-
-    # ---- saving ----------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The state for pickle, copy and save: without engines, devices and encoded corpora."""
-        return {name: value for name, value in self.__dict__.items() if name not in _TRANSIENT}
-
-    def _load_specials(self, *args, **kwargs):
-        super()._load_specials(*args, **kwargs)
-        if not hasattr(self, "training_history"):
-            self.training_history = []
-
-    @classmethod
-    def load(
-        cls, *args, rethrow=False, device: DeviceLike = None, engine: str | None = None, **kwargs
-    ) -> TorchWord2Vec:
-        """Load a model that TorchWord2Vec or gensim's Word2Vec saved.
-
-        Parameters
-        ----------
-        *args, rethrow, **kwargs
-            As in gensim's `Word2Vec.load`.
-        device, engine : optional
-            Replace the saved settings, for training on another machine.
-
-        Returns
-        -------
-        TorchWord2Vec
-            A plain gensim Word2Vec is turned into this class; a model of another subclass comes back as it is.
-        """
-        model = super().load(*args, rethrow=rethrow, **kwargs)
-        if type(model) is Word2Vec:
-            model.__class__ = cls
-            model.training_history = []
-        if device is not None:
-            model.device = device
-        if engine is not None:
-            model.engine = engine
-        return model
 
 
 @contextmanager

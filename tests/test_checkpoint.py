@@ -1,0 +1,682 @@
+"""A run that is killed and resumed ends with the very vectors of the run that was not."""
+
+import functools
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gensim.models.callbacks import CallbackAny2Vec
+from gensim.models.word2vec import LineSentence
+from processes import empty_disk, fill_disk_at, start_process
+from small_models import ours as small
+from small_models import train
+
+from torchw2v import StopTraining, TorchWord2Vec
+from torchw2v.checkpoint import CheckpointFolder, RunKeeper
+from torchw2v.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointMissingError,
+    CheckpointWarning,
+    FileFormatError,
+    SettingError,
+)
+
+
+def corpus(sentences=480, seed=7):
+    """Sentences of uneven length, Zipf-like, with words that min_count drops."""
+    draw = random.Random(seed)
+    return [
+        [f"{topic}{min(draw.randrange(90), draw.randrange(90))}" for _ in range(draw.randrange(0, 30))]
+        for topic in "wxyz"
+        for _ in range(sentences // 4)
+    ]
+
+
+CORPUS = corpus()
+WORDS = sum(map(len, CORPUS))
+SETTINGS = {
+    "vector_size": 16, "min_count": 2, "sample": 1e-3, "window": 3, "epochs": 3, "seed": 5, "device": "cpu",
+    "compute_loss": True,
+}  # fmt: skip
+# The settings that promise bit-equality, over all four modes.
+EXACT = {
+    "deterministic-sg-ns": {"deterministic": True, "workers": 2, "sg": 1},
+    "deterministic-cbow-hs": {"deterministic": True, "workers": 3, "hs": 1, "negative": 0},
+    "one-worker-sg-hs": {"workers": 1, "sg": 1, "hs": 1, "negative": 0},
+    "one-worker-cbow-ns": {"workers": 1},
+    "reference": {"engine": "reference", "sg": 1},
+}
+each_exact = pytest.mark.parametrize("exact", EXACT.values(), ids=EXACT)
+TIMES = ("seconds", "words_per_second")
+
+
+def run(sentences=CORPUS, **settings):
+    return TorchWord2Vec(sentences, **{**SETTINGS, **settings})
+
+
+def assert_same_run(one, other):
+    """Weights, progress, loss, history and random state; not times."""
+    assert one.wv.index_to_key == other.wv.index_to_key
+    for name in ("syn1neg", "syn1"):
+        assert hasattr(one, name) == hasattr(other, name)
+        if hasattr(one, name):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert np.array_equal(one.wv.vectors, other.wv.vectors)
+    for name in ("train_count", "min_alpha_yet_reached", "running_training_loss", "alpha", "min_alpha", "epochs"):
+        assert getattr(one, name) == getattr(other, name), name
+    histories = [[{k: v for k, v in e.items() if k not in TIMES} for e in m.training_history] for m in (one, other)]
+    assert histories[0] == histories[1]
+
+
+class Crash(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def crash_after(monkeypatch):
+    """Crash when so many checkpoints have been written in train() calls from now on."""
+
+    def arm(number):
+        written, original = [], RunKeeper._write
+
+        def write(self, document):
+            original(self, document)
+            written.append(document)
+            if len(written) == number:
+                monkeypatch.setattr(RunKeeper, "_write", original)
+                raise Crash
+
+        monkeypatch.setattr(RunKeeper, "_write", write)
+
+    return arm
+
+
+@functools.cache
+def uninterrupted(name):
+    """The model that EXACT's settings of this name give."""
+    return run(**EXACT[name])
+
+
+def interrupted(folder, crash_after, number, sentences=CORPUS, **settings):
+    crash_after(number)
+    with pytest.raises(Crash):
+        run(sentences, checkpoint=folder, **{"checkpoint_seconds": 0, **settings})
+
+
+# ---- exact -------------------------------------------------------------------------------------------------------
+
+
+@each_exact
+def test_checkpoints_change_nothing(exact, tmp_path):
+    sentences = CORPUS[:60] if exact.get("engine") else CORPUS
+    with_them = run(sentences, **exact, checkpoint=tmp_path, checkpoint_seconds=0)
+    assert CheckpointFolder(tmp_path).numbers()[-1] > 10
+    assert_same_run(with_them, run(sentences, **exact))
+
+
+@each_exact
+@pytest.mark.parametrize("number", [2, 5, 12])
+def test_run_resumed_from_any_checkpoint_ends_as_if_never_interrupted(number, exact, tmp_path, crash_after):
+    sentences = CORPUS[:60] if exact.get("engine") else CORPUS
+    interrupted(tmp_path, crash_after, number, sentences, **exact)
+    resumed = TorchWord2Vec.resume(tmp_path, sentences)
+    straight = run(sentences, **exact)
+    assert_same_run(resumed, straight)
+    train(resumed, sentences)
+    train(straight, sentences)
+    assert_same_run(resumed, straight)  # and trains on as the other
+
+
+def test_checkpoints_lie_inside_chunks_too(tmp_path, crash_after):
+    units = []
+    for number in range(2, 12):
+        folder = tmp_path / str(number)
+        interrupted(folder, crash_after, number, deterministic=True, workers=2)
+        state = CheckpointFolder(folder).newest()[1]["position"]["state"]
+        units.append(state["units"])
+        assert state["report"]["chunks"] >= 0
+    assert max(units) > 0
+
+
+def test_run_interrupted_again_and_again_ends_the_same(tmp_path, crash_after):
+    settings = {"deterministic": True, "workers": 2, "seed": None}
+    rounds = 0
+    interrupted(tmp_path, crash_after, 6, **settings)
+    while True:
+        crash_after(9)
+        try:
+            resumed = TorchWord2Vec.resume(tmp_path, CORPUS)
+        except Crash:
+            rounds += 1
+        else:
+            break
+    assert rounds > 3
+    assert resumed.train_count == 1
+    assert len(resumed.training_history) == 3
+    assert sum(entry["raw_words"] for entry in resumed.training_history) == 3 * WORDS
+
+
+def test_with_workers_changed_a_deterministic_run_ends_the_same(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 6, deterministic=True, workers=2)
+    resumed = TorchWord2Vec.resume(tmp_path, CORPUS, workers=4)
+    assert resumed.workers == 4
+    assert np.array_equal(resumed.wv.vectors, run(deterministic=True, workers=2).wv.vectors)
+
+
+def test_free_threads_resume_without_loss_of_words(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 4, workers=3)
+    resumed = TorchWord2Vec.resume(tmp_path, CORPUS)
+    assert [entry["raw_words"] for entry in resumed.training_history] == [WORDS] * 3
+    effective = [entry["effective_words"] for entry in resumed.training_history]
+    assert effective == [entry["effective_words"] for entry in run(workers=3).training_history]
+
+
+def test_files_are_resumed_by_path_or_as_lines(tmp_path, crash_after):
+    text = tmp_path / "corpus.txt"
+    text.write_text("\n".join(map(" ".join, CORPUS)))
+    settings = {"deterministic": True, "workers": 2}
+    for number, (made, resumed_with) in enumerate(
+        [({"corpus_file": str(text)}, {"corpus_file": str(text)}), ({"sentences": LineSentence(str(text))},) * 2]
+    ):
+        folder = tmp_path / str(number)
+        crash_after(7)
+        with pytest.raises(Crash):
+            TorchWord2Vec(**made, **SETTINGS, **settings, checkpoint=folder, checkpoint_seconds=0)
+        resumed = TorchWord2Vec.resume(folder, **resumed_with)
+        assert_same_run(resumed, TorchWord2Vec(**made, **SETTINGS, **settings))
+
+
+def test_run_by_build_vocab_and_train_is_resumed_with_its_arguments(tmp_path, crash_after):
+    def by_hand(**settings):
+        model = TorchWord2Vec(**{**SETTINGS, "epochs": 9}, workers=1, **settings)
+        model.build_vocab(CORPUS)
+        model.train(CORPUS, total_words=WORDS, epochs=2, start_alpha=0.05, end_alpha=0.01, compute_loss=True)
+        return model
+
+    crash_after(5)
+    with pytest.raises(Crash):
+        by_hand(checkpoint=tmp_path, checkpoint_seconds=0)
+    assert_same_run(TorchWord2Vec.resume(tmp_path, CORPUS), by_hand())
+
+
+def test_return_value_and_log_of_a_resumed_run_are_those_of_the_whole(tmp_path, crash_after, monkeypatch, caplog):
+    interrupted(tmp_path, crash_after, 12, deterministic=True, workers=2)
+    returned, original = [], TorchWord2Vec.train
+
+    def train_and_tell(self, *args, **kwargs):
+        returned.append(original(self, *args, **kwargs))
+        return returned[-1]
+
+    monkeypatch.setattr(TorchWord2Vec, "train", train_and_tell)
+    with caplog.at_level("INFO", logger="gensim"):
+        resumed = TorchWord2Vec.resume(tmp_path, CORPUS)
+    run(deterministic=True, workers=2)
+    assert returned[0] == returned[1]
+    assert f"training on {3 * WORDS} raw words" in caplog.text
+    assert resumed.training_history[0]["epoch"] == 0
+
+
+# ---- killed ------------------------------------------------------------------------------------------------------
+
+
+def run_or_resume(folder, result, settings):
+    try:
+        model = TorchWord2Vec.resume(folder, CORPUS)
+    except CheckpointMissingError:
+        model = run(**settings, checkpoint=folder, checkpoint_seconds=0)
+    model.save(result)
+
+
+def killed_runs(name, runs, tmp_path):
+    """Kill a run at random moments until it ends, so many times over; each must end as if never killed. Kills made."""
+    straight, draw, kills = uninterrupted(name), random.Random(11), 0
+    for number in range(runs):
+        folder, result = str(tmp_path / f"run{number}"), str(tmp_path / f"{number}.model")
+        while not os.path.exists(result):
+            process = start_process(run_or_resume, folder, result, EXACT[name])
+            while process.is_alive() and not written(folder):
+                time.sleep(0.002)
+            process.join(draw.uniform(0.02, 0.3))
+            if process.is_alive():
+                process.kill()
+                process.join()
+                kills += 1
+            assert process.exitcode in (0, -signal.SIGKILL)
+        assert_same_run(TorchWord2Vec.load(result), straight)
+        shutil.rmtree(folder)
+    return kills
+
+
+each_killed = pytest.mark.parametrize("name", ["deterministic-sg-ns", "one-worker-cbow-ns"])
+
+
+@each_killed
+def test_run_killed_at_random_moments_loses_nothing(name, tmp_path):
+    assert killed_runs(name, 2, tmp_path) >= 2
+
+
+@pytest.mark.slow
+@each_killed
+def test_many_runs_killed_at_random_moments_lose_nothing(name, tmp_path):
+    runs = 25
+    kills = killed_runs(name, runs, tmp_path)
+    sys.stdout.write(f"{name}: {runs} runs, {kills} kills, {runs} recovered, difference 0\n")  # shown by pytest -rP
+    assert kills >= runs
+
+
+def written(folder):
+    return [name for name in os.listdir(folder) if name.endswith(".npz")] if os.path.isdir(folder) else []
+
+
+# ---- the folder --------------------------------------------------------------------------------------------------
+
+
+def test_first_checkpoint_is_there_before_the_first_word(tmp_path, crash_after):
+    crash_after(1)
+    with pytest.raises(Crash):
+        run(workers=1, checkpoint=tmp_path / "new" / "folder", checkpoint_seconds=3600)
+    document = CheckpointFolder(tmp_path / "new" / "folder").newest()[1]
+    assert document["position"]["state"]["report"]["raw_words"] == 0
+    assert_same_run(TorchWord2Vec.resume(tmp_path / "new" / "folder", CORPUS), run(workers=1))
+
+
+def test_two_checkpoints_are_kept_and_interval_in_words_is_followed(tmp_path, monkeypatch):
+    positions, original = [], RunKeeper._write
+
+    def write(self, document):
+        original(self, document)
+        positions.append(document["position"])
+        assert len(os.listdir(tmp_path)) <= 2
+
+    monkeypatch.setattr(RunKeeper, "_write", write)
+    run(workers=1, checkpoint=tmp_path, checkpoint_seconds=None, checkpoint_words=WORDS // 2)
+    words = [p["epoch"] * WORDS + p["state"]["report"]["raw_words"] for p in positions[:-1]]
+    assert words[0] == 0
+    assert all(WORDS // 2 <= later - earlier < WORDS for earlier, later in pairwise(words))
+    assert 4 <= len(positions) <= 8
+    assert positions[-1] is None  # the run has come to its end
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_finished_run_comes_back_without_training_and_gives_its_folder_up(tmp_path, monkeypatch):
+    settings = {"deterministic": True, "workers": 2}
+    finished = run(**settings, checkpoint=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchWord2Vec, "_train_epoch", None)
+        assert_same_run(TorchWord2Vec.resume(tmp_path, None), finished)
+    run(**{**settings, "seed": 8}, checkpoint=tmp_path)
+    assert TorchWord2Vec.resume(tmp_path).seed == 8
+
+
+def test_unfinished_run_is_not_overwritten(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 3, workers=1)
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    with pytest.raises(CheckpointError, match=r"unfinished run \(in epoch 1\).*resume"):
+        run(iter(()), checkpoint=tmp_path)  # before the corpus is looked at
+    model = TorchWord2Vec(**SETTINGS, workers=1)
+    model.build_vocab(CORPUS)
+    model.checkpoint = tmp_path
+    with pytest.raises(CheckpointError, match="unfinished"):
+        train(model, CORPUS)
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_nothing_to_resume_is_said(tmp_path):
+    for folder in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(CheckpointMissingError, match="no checkpoint"):
+            TorchWord2Vec.resume(folder, CORPUS)
+
+
+def test_checkpoint_settings_are_not_saved_with_the_model(tmp_path):
+    model = run(workers=1, checkpoint=tmp_path / "run")
+    model.save(str(tmp_path / "m.model"))
+    assert TorchWord2Vec.load(str(tmp_path / "m.model")).checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"checkpoint_seconds": None}, "needs checkpoint_seconds or checkpoint_words"),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds=-1"),
+        ({"checkpoint_words": "many"}, "checkpoint_words='many'"),
+        ({"checkpoint_seconds": float("nan")}, "checkpoint_seconds=nan"),
+    ],
+)
+def test_bad_interval_is_refused(settings, message, tmp_path):
+    with pytest.raises(SettingError, match=message):
+        run(checkpoint=tmp_path, **settings)
+
+
+def test_leftovers_of_a_killed_write_are_cleared_away(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 3, workers=1)
+    half = tmp_path / ".checkpoint-00000004.npz.saving-abc"
+    half.mkdir()
+    (half / "checkpoint-00000004.npz").write_bytes(b"half")
+    TorchWord2Vec.resume(tmp_path, CORPUS)
+    assert not half.exists()
+
+
+# ---- damage ------------------------------------------------------------------------------------------------------
+
+
+def newest_file(folder):
+    names = CheckpointFolder(folder)
+    return Path(names.file(names.numbers()[-1]))
+
+
+def cut(path, content):
+    path.write_bytes(content[: int(0.6 * len(content))])
+
+
+def cut_in_the_header(path, content):
+    path.write_bytes(content[:10])
+
+
+def empty(path, content):
+    path.write_bytes(b"")
+
+
+def flip(path, content):
+    broken = bytearray(content)
+    broken[len(broken) // 2] ^= 0xFF
+    path.write_bytes(broken)
+
+
+def pickled(path, content):
+    path.write_bytes(b"\x80\x04cos\nsystem\n.")
+
+
+DAMAGES = {f.__name__: f for f in (cut, cut_in_the_header, empty, flip, pickled)}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_checkpoint_leaves_the_one_before_it(damage, tmp_path, crash_after, caplog):
+    interrupted(tmp_path, crash_after, 8, deterministic=True, workers=2)
+    file = newest_file(tmp_path)
+    damage(file, file.read_bytes())
+    resumed = TorchWord2Vec.resume(tmp_path, CORPUS)
+    assert file.name in caplog.text
+    assert "trying the one before" in caplog.text
+    assert_same_run(resumed, run(deterministic=True, workers=2))
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_without_a_whole_checkpoint_each_is_named_with_its_fault(damage, tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 8, workers=1)
+    names = CheckpointFolder(tmp_path)
+    for number in names.numbers():
+        damage(Path(names.file(number)), Path(names.file(number)).read_bytes())
+    with pytest.raises(CheckpointError) as caught:
+        TorchWord2Vec.resume(tmp_path, CORPUS)
+    assert all(names.file(number) in str(caught.value) for number in names.numbers())
+    with pytest.raises(CheckpointError):
+        run(checkpoint=tmp_path)
+
+
+def test_checkpoint_of_another_version_is_refused(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 2, workers=1)
+    for file in tmp_path.iterdir():
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        text = arrays.pop("document").tobytes().replace(b'"version": 1', b'"version": 9')
+        np.savez(file, document=np.frombuffer(text, np.uint8), **arrays)
+    with pytest.raises(CheckpointError, match="version 9; this torchw2v reads 1"):
+        TorchWord2Vec.resume(tmp_path, CORPUS)
+
+
+def test_checkpoint_that_lacks_a_part_is_refused(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 1, workers=1)
+    arrays, document = CheckpointFolder(tmp_path).newest()
+    del document["call"]
+    for _ in range(2):
+        CheckpointFolder(tmp_path).write(arrays, document)
+    with pytest.raises(CheckpointError, match=r"it lacks \['call'\]"):
+        TorchWord2Vec.resume(tmp_path, CORPUS)
+
+
+def test_checkpoint_with_a_false_position_is_refused(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 2, workers=1)
+    arrays, document = CheckpointFolder(tmp_path).newest()
+    document["position"]["state"]["report"]["surprise"] = 1
+    CheckpointFolder(tmp_path).write(arrays, document)
+    with pytest.raises(FileFormatError, match="position"):
+        TorchWord2Vec.resume(tmp_path, CORPUS)
+
+
+def test_checkpoint_holds_no_pickle(tmp_path):
+    run(workers=1, checkpoint=tmp_path)
+    with zipfile.ZipFile(newest_file(tmp_path)) as file:
+        for name in file.namelist():
+            assert b"|O" not in file.read(name)[:128], name
+
+
+# ---- another corpus ----------------------------------------------------------------------------------------------
+
+OTHERS = {
+    "a-word-changed": [*CORPUS[:-3], ["w1"], *CORPUS[-2:]],
+    "two-sentences-swapped": [CORPUS[1], CORPUS[0], *CORPUS[2:]],
+    "shorter": CORPUS[:-1],
+    "one-sentence-cut-in-two": [CORPUS[0][:1], CORPUS[0][1:], *CORPUS[1:]],
+    "an-unknown-word-more": [[*CORPUS[0], "never seen"], *CORPUS[1:]],
+    "a-generator-class": type("Stream", (), {"__iter__": lambda self: iter(CORPUS)})(),
+}
+
+
+@pytest.mark.parametrize("number", [1, 5], ids=["at-the-start", "inside"])
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_another_corpus_is_refused(other, number, tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, number, deterministic=True, workers=2)
+    with pytest.raises(CheckpointMismatchError, match="not the one"):
+        TorchWord2Vec.resume(tmp_path, other)
+    assert_same_run(TorchWord2Vec.resume(tmp_path, CORPUS), run(deterministic=True, workers=2))
+
+
+def test_another_engine_inside_a_chunk_is_refused(tmp_path, crash_after):
+    for number in range(2, 12):
+        shutil.rmtree(tmp_path)
+        interrupted(tmp_path, crash_after, number, deterministic=True, workers=2)
+        if CheckpointFolder(tmp_path).newest()[1]["position"]["state"]["units"]:
+            break
+    with pytest.raises(CheckpointMismatchError, match=r"inside a chunk.*'reference'"):
+        TorchWord2Vec.resume(tmp_path, CORPUS, engine="reference")
+
+
+# ---- corpora that are read anew, and gensim's job loop -----------------------------------------------------------
+
+
+class Stream:
+    """An iterable that torchw2v cannot know to repeat itself."""
+
+    def __iter__(self):
+        return iter(CORPUS)
+
+
+def test_stream_has_its_checkpoints_between_epochs(tmp_path, crash_after):
+    settings = {"deterministic": True, "workers": 2}
+    interrupted(tmp_path, crash_after, 3, Stream(), **settings)  # the start, the ends of two epochs
+    position = CheckpointFolder(tmp_path).newest()[1]["position"]
+    assert (position["epoch"], position["complete"], position["corpus"]) == (1, True, None)
+    assert_same_run(TorchWord2Vec.resume(tmp_path, Stream()), run(Stream(), **settings))
+
+
+class ByJobs(TorchWord2Vec):
+    """Trained through gensim's job loop."""
+
+    jobs = 0
+
+    def _do_train_job(self, sentences, alpha, inits):
+        self.jobs += 1
+        return super()._do_train_job(sentences, alpha, inits)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_job_loop_has_its_checkpoints_between_epochs(number, tmp_path, crash_after):
+    settings = {**SETTINGS, "workers": 1, "batch_words": 500}
+    crash_after(number)
+    with pytest.raises(Crash):
+        ByJobs(CORPUS, **settings, checkpoint=tmp_path, checkpoint_seconds=0)
+    resumed, straight = ByJobs.resume(tmp_path, CORPUS), ByJobs(CORPUS, **settings)
+    assert type(resumed) is ByJobs
+    assert 0 < resumed.jobs <= straight.jobs
+    assert_same_run(resumed, straight)
+
+
+def test_gensims_own_routines_have_no_checkpoints(tmp_path):
+    class ByFile(TorchWord2Vec):
+        def _do_train_epoch(self, *args):
+            return super()._do_train_epoch(*args)
+
+    text = tmp_path / "corpus.txt"
+    text.write_text("\n".join(map(" ".join, CORPUS)))
+    with pytest.raises(SettingError, match="LineSentence"):
+        ByFile(corpus_file=str(text), **SETTINGS, checkpoint=tmp_path / "run")
+
+
+# ---- callbacks ---------------------------------------------------------------------------------------------------
+
+
+class Told(CallbackAny2Vec):
+    def __init__(self):
+        self.events = []
+
+    def on_train_begin(self, model):
+        self.events.append("train")
+
+    def on_epoch_begin(self, model):
+        self.events.append(f"begin {len(model.training_history)}")
+
+    def on_epoch_end(self, model):
+        self.events.append(f"end {len(model.training_history)}")
+
+    def on_train_end(self, model):
+        self.events.append("trained")
+
+
+def test_callbacks_hear_of_the_epochs_that_are_left(tmp_path, crash_after):
+    crash_after(2)
+    with pytest.raises(Crash):
+        run(Stream(), workers=1, checkpoint=tmp_path, checkpoint_seconds=0)  # after the first epoch's words
+    told = Told()
+    TorchWord2Vec.resume(tmp_path, Stream(), callbacks=[told])
+    assert told.events == ["train", "begin 0", "end 1", "begin 1", "end 2", "begin 2", "end 3", "trained"]
+    shutil.rmtree(tmp_path)
+    crash_after(3)
+    with pytest.raises(Crash):
+        run(Stream(), workers=1, checkpoint=tmp_path, checkpoint_seconds=0)
+    told = Told()
+    TorchWord2Vec.resume(tmp_path, Stream(), callbacks=[told])
+    assert told.events == ["train", "begin 1", "end 2", "begin 2", "end 3", "trained"]
+
+
+class Shrink(CallbackAny2Vec):
+    def on_epoch_end(self, model):
+        model.wv.vectors *= np.float32(0.5)
+        model.alpha *= 0.9
+
+
+@pytest.mark.parametrize("number", [4, 9, 13])
+def test_callbacks_that_change_the_model_are_resumed_exactly(number, tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, number, workers=1, callbacks=[Shrink()])
+    resumed = TorchWord2Vec.resume(tmp_path, CORPUS, callbacks=[Shrink()])
+    assert_same_run(resumed, run(workers=1, callbacks=[Shrink()]))
+
+
+class StopAfter(CallbackAny2Vec):
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_epoch_end(self, model):
+        if len(model.training_history) == self.epochs:
+            raise StopTraining
+
+
+def test_run_that_a_callback_stopped_is_finished(tmp_path):
+    stopped = run(workers=1, checkpoint=tmp_path, checkpoint_seconds=0, callbacks=[StopAfter(2)])
+    resumed = TorchWord2Vec.resume(tmp_path)
+    assert len(resumed.training_history) == 2
+    assert_same_run(resumed, stopped)
+
+
+def test_resumed_run_can_be_stopped_too(tmp_path, crash_after):
+    interrupted(tmp_path, crash_after, 6, Stream(), workers=1, epochs=9)
+    resumed = TorchWord2Vec.resume(tmp_path, Stream(), callbacks=[StopAfter(7)])
+    assert len(resumed.training_history) == 7
+    assert resumed.train_count == 1
+
+
+# ---- a full disk -------------------------------------------------------------------------------------------------
+
+
+def full_disk_from_the_second_epoch(folder, answer):
+    class Fill(CallbackAny2Vec):
+        epoch = 0
+
+        def on_epoch_begin(self, model):
+            self.epoch += 1
+            if self.epoch == 2:
+                fill_disk_at(4096)
+
+        def on_train_end(self, model):
+            empty_disk()
+
+    with pytest.warns(CheckpointWarning, match="training goes on") as warned:
+        model = run(workers=1, checkpoint=folder, checkpoint_seconds=0, callbacks=[Fill()])
+    assert len(warned) > 1
+    model.save(answer)
+
+
+def test_run_goes_on_while_the_disk_is_full_and_says_so(tmp_path):
+    process = start_process(full_disk_from_the_second_epoch, str(tmp_path / "run"), str(tmp_path / "m.model"))
+    process.join()
+    assert process.exitcode == 0
+    assert_same_run(TorchWord2Vec.load(str(tmp_path / "m.model")), run(workers=1))
+    assert len(os.listdir(tmp_path / "run")) == 2
+    assert_same_run(TorchWord2Vec.resume(tmp_path / "run"), run(workers=1))  # there was room again at its end
+
+
+def full_disk_from_the_second_epoch_then_killed(folder):
+    class Fill(CallbackAny2Vec):
+        epoch = 0
+
+        def on_epoch_begin(self, model):
+            self.epoch += 1
+            if self.epoch == 2:
+                fill_disk_at(4096)
+            if self.epoch == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    run(workers=1, checkpoint=folder, checkpoint_seconds=0, callbacks=[Fill()])
+
+
+def test_last_checkpoint_before_the_disk_was_full_serves(tmp_path):
+    process = start_process(full_disk_from_the_second_epoch_then_killed, str(tmp_path))
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert CheckpointFolder(tmp_path).newest()[1]["position"]["epoch"] == 0
+    assert_same_run(TorchWord2Vec.resume(tmp_path, CORPUS), run(workers=1))
+
+
+def test_folder_that_cannot_be_written_stops_the_run_at_its_start(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="no checkpoint can be written into"):
+        run(checkpoint=tmp_path / "file")
+    with pytest.raises(FileFormatError, match="JSON has no set"):
+        run(checkpoint=tmp_path / "run", comment={1})
+
+
+def test_small_corpora_can_be_resumed(tmp_path, crash_after):
+    crash_after(3)
+    with pytest.raises(Crash):
+        small([["a", "b"]] * 3, checkpoint=tmp_path, checkpoint_seconds=0)
+    assert np.array_equal(
+        TorchWord2Vec.resume(tmp_path, [["a", "b"]] * 3).wv.vectors, small([["a", "b"]] * 3).wv.vectors
+    )
