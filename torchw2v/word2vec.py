@@ -32,6 +32,7 @@ from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.progress import ProgressBar
+from torchw2v.queries import most_similar_batch
 from torchw2v.schedule import chunk_tokens, make_plan
 from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
 
@@ -536,6 +537,26 @@ class TorchWord2Vec(Word2Vec):
                 run.report.add(part, tally)
                 self.running_training_loss += tally.loss
         return effective, self._raw_word_count(sentences)
+
+    # ---- queries ---------------------------------------------------------------------------------------------
+
+    def most_similar_batch(self, keys, topn=10, **options):
+        """Answer many `wv.most_similar` queries at once, on the model's device.
+
+        Parameters
+        ----------
+        keys : iterable of queries
+            Each a key, a vector, or a list of them.
+        topn : int or None
+        **options
+            negative, clip_start, clip_end, restrict_vocab, device: as in `torchw2v.most_similar_batch`.
+
+        Returns
+        -------
+        list of list of (key, float), or array [Q, V]
+            As `torchw2v.most_similar_batch`, whose errors these are, too.
+        """
+        return most_similar_batch(self.wv, keys, topn, **{"device": self.running_on.device, **options})
 
     # ---- saving ----------------------------------------------------------------------------------------------
 
