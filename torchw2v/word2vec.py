@@ -540,23 +540,26 @@ class TorchWord2Vec(Word2Vec):
 
     # ---- queries ---------------------------------------------------------------------------------------------
 
-    def most_similar_batch(self, keys, topn=10, **options):
-        """Answer many `wv.most_similar` queries at once, on the model's device.
+    def most_similar_batch(self, keys, topn=10, *, device: DeviceLike = None, **options):
+        """Answer many `wv.most_similar` queries at once.
 
         Parameters
         ----------
         keys : iterable of queries
             Each a key, a vector, or a list of them.
         topn : int or None
+        device : str or torch.device, optional
+            Where the products are made; the model's own device if not given.
         **options
-            negative, clip_start, clip_end, restrict_vocab, device: as in `torchw2v.most_similar_batch`.
+            negative, clip_start, clip_end, restrict_vocab: as in `torchw2v.most_similar_batch`.
 
         Returns
         -------
         list of list of (key, float), or array [Q, V]
             As `torchw2v.most_similar_batch`, whose errors these are, too.
         """
-        return most_similar_batch(self.wv, keys, topn, **{"device": self.running_on.device, **options})
+        where = self.running_on.device if device is None else device
+        return most_similar_batch(self.wv, keys, topn, device=where, **options)
 
     # ---- saving ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from gensim.models import KeyedVectors
 from gensim.test.utils import datapath
 
 from torchw2v.commands import vectors
-from torchw2v.commands.console import complain, say, whole
+from torchw2v.commands.console import complain, require_file, say, whole
 from torchw2v.evaluation import Section, word_analogies
 
 PAIRS = ("wordsim353.tsv", "simlex999.txt")
@@ -47,6 +47,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for each file. Returns 1 if one of them could not be scored, after the others."""
+    for path in args.pairs + args.analogies:
+        require_file(path)
     wv, failed = vectors.opened(args), False
     defaults = not (args.pairs or args.analogies)
     for path in [datapath(name) for name in PAIRS] if defaults else args.pairs:
