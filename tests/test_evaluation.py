@@ -25,7 +25,9 @@ def questions(wv, tmp_path_factory):
         lines.append(f": section {section}")
         for _ in range(60):
             a, b, c = draw.sample(names, 3)
-            found = [word for word, _ in wv.most_similar([b, c], [a], topn=2, restrict_vocab=draw.choice((4, 400, 10**6)))]
+            found = [
+                word for word, _ in wv.most_similar([b, c], [a], topn=2, restrict_vocab=draw.choice((4, 400, 10**6)))
+            ]
             words = [a, b, c, draw.choice([*found, a])]
             if draw.random() < 0.1:
                 words[draw.randrange(4)] = "nobody"

@@ -105,7 +105,9 @@ def test_size_of_blocks_changes_nothing(wv, monkeypatch, block):
     for mine, whole in zip(most_similar_batch(wv, asked, 12, restrict_vocab=900), expected, strict=True):
         assert_same_answers(wv, mine, whole)
     similarities = most_similar_batch(wv, asked, None, restrict_vocab=900)
-    assert np.allclose(similarities, [wv.most_similar(query, topn=None, restrict_vocab=900) for query in asked], atol=ATOL)
+    assert np.allclose(
+        similarities, [wv.most_similar(query, topn=None, restrict_vocab=900) for query in asked], atol=ATOL
+    )
 
 
 def test_real_vectors_through_the_model(model):
@@ -214,17 +216,17 @@ def test_unknown_key_is_gensims_error(wv, query):
 
 
 WRONG = {
-    "a string": (dict(keys="w1"), TypeError, "list of one"),
-    "one vector": (dict(keys=VECTOR), TypeError, "one vector"),
-    "a number": (dict(keys=3), TypeError, "got 3"),
-    "a query of no kind": (dict(keys=["w1", 2.5]), TypeError, "2.5"),
-    "a part of no kind": (dict(keys=[["w1", 2.5]]), TypeError, "2.5"),
-    "nothing asked": (dict(keys=[[]]), ValueError, "no input"),
-    "a short vector": (dict(keys=[VECTOR[:5]]), ValueError, r"\(5,\).*\(21,\)"),
-    "too few negatives": (dict(keys=["w1", "w2"], negative=["w3"]), ValueError, "2 queries but 1"),
-    "negative a string": (dict(keys=["w1", "w2"], negative="w3"), TypeError, "w3"),
-    "topn a fraction": (dict(keys=["w1"], topn=2.5), TypeError, "float"),
-    "an unknown device": (dict(keys=["w1"], device="abacus"), EngineUnavailableError, "abacus"),
+    "a string": ({"keys": "w1"}, TypeError, "list of one"),
+    "one vector": ({"keys": VECTOR}, TypeError, "one vector"),
+    "a number": ({"keys": 3}, TypeError, "got 3"),
+    "a query of no kind": ({"keys": ["w1", 2.5]}, TypeError, "2.5"),
+    "a part of no kind": ({"keys": [["w1", 2.5]]}, TypeError, "2.5"),
+    "nothing asked": ({"keys": [[]]}, ValueError, "no input"),
+    "a short vector": ({"keys": [VECTOR[:5]]}, ValueError, r"\(5,\).*\(21,\)"),
+    "too few negatives": ({"keys": ["w1", "w2"], "negative": ["w3"]}, ValueError, "2 queries but 1"),
+    "negative a string": ({"keys": ["w1", "w2"], "negative": "w3"}, TypeError, "w3"),
+    "topn a fraction": ({"keys": ["w1"], "topn": 2.5}, TypeError, "float"),
+    "an unknown device": ({"keys": ["w1"], "device": "abacus"}, EngineUnavailableError, "abacus"),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import gzip
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def as_c_writes_binary(wv, path):
 def as_c_writes_text(wv, path):
     """word2vec.c ends each line with a space."""
     with open(path, "w") as file:
-        file.write("%d %d\n" % wv.vectors.shape)
+        file.write("{} {}\n".format(*wv.vectors.shape))
         for key in wv.index_to_key:
             file.write(f"{key} " + "".join(f"{number:.9f} " for number in wv[key]) + "\n")
 
@@ -72,13 +73,18 @@ def test_models_of_other_classes_have_vectors(tmp_path):
         assert wv.most_similar("computer") == saved.wv.most_similar("computer")
 
 
-@pytest.mark.parametrize("name", ["word2vec_3.3", "model-from-gensim-3.8.0.w2v", "old_w2v_models/w2v_1.0.0.mdl", "old_w2v_models/w2v_3.4.0.mdl"])
+@pytest.mark.parametrize(
+    "name",
+    ["word2vec_3.3", "model-from-gensim-3.8.0.w2v", "old_w2v_models/w2v_1.0.0.mdl", "old_w2v_models/w2v_3.4.0.mdl"],
+)
 def test_models_that_old_versions_of_gensim_saved(name):
     wv, expected = load_vectors(datapath(name)), Word2Vec.load(datapath(name)).wv
     assert len(wv) > 0 and np.array_equal(wv.vectors, expected.vectors)
 
 
-@pytest.mark.parametrize("name", ["euclidean_vectors.bin", "crime-and-punishment.vec", "word2vec_pre_kv_c", "lee_fasttext.vec"])
+@pytest.mark.parametrize(
+    "name", ["euclidean_vectors.bin", "crime-and-punishment.vec", "word2vec_pre_kv_c", "lee_fasttext.vec"]
+)
 def test_files_that_gensim_carries(name):
     wv, binary = load_vectors(datapath(name)), name.endswith(".bin")
     assert np.array_equal(wv.vectors, KeyedVectors.load_word2vec_format(datapath(name), binary=binary).vectors)
@@ -107,13 +113,13 @@ def test_words_that_are_not_utf8_are_named_or_dropped_on_request(tmp_path):
     assert load_vectors(str(path), unicode_errors="ignore").index_to_key == ["caf", "b"]
 
 
-# ---- damaged and foreign files -----------------------------------------------------------------------------------------
+# ---- damaged and foreign files ---------------------------------------------------------------------------------------
 
 
 def truncated(write, share):
     def make(model, path):
         write(model, path)
-        data = open(path, "rb").read()
+        data = Path(path).read_bytes()
         with open(path, "wb") as file:
             file.write(data[: int(len(data) * share)])
 

@@ -30,12 +30,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
+    for subparser in commands.choices.values():
+        subparser.set_defaults(usage_error=subparser.error)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code; wrong usage raises SystemExit(2)."""
-    args = _parser().parse_args(argv)
+    args, strange = _parser().parse_known_args(argv)
+    if strange:  # said by the command's own parser, so that its usage is shown
+        args.usage_error(f"unrecognized arguments: {' '.join(strange)}")
     try:
         return args.run(args) or 0
     except BrokenPipeError:  # whoever read our output has enough of it

@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--topn", metavar="N", type=whole(1), default=10, help="words to print (default: 10)")
     parser.add_argument("--restrict-vocab", type=whole(1), metavar="N", help="search only the first N words")
-    parser.set_defaults(run=run, usage_error=parser.error)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     _add_files(parser.add_argument_group("files"))
     _add_model(parser.add_argument_group("model"))
     _add_running(parser.add_argument_group("running"))
-    parser.set_defaults(run=run, usage_error=parser.error)
+    parser.set_defaults(run=run)
 
 
 def _add_files(group: argparse._ArgumentGroup) -> None:
@@ -72,7 +72,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("-iter", "--epochs", dest="epochs", metavar="N", type=whole(1), default=5,
         help="passes over the text (default: 5)")  # fmt: skip
     kind = group.add_mutually_exclusive_group()
-    kind.add_argument("-cbow", type=int, choices=(0, 1), default=1, help="1 (default): CBOW, 0: skip-gram")
+    # The default as text: argparse does not see a conflict where what is given is the default itself.
+    kind.add_argument("-cbow", type=int, choices=(0, 1), default="1", help="1 (default): CBOW, 0: skip-gram")
     kind.add_argument("--cbow", dest="cbow", action="store_const", const=1, help="CBOW")
     kind.add_argument("--sg", dest="cbow", action="store_const", const=0, help="skip-gram")
     add("--cbow-mean", type=int, choices=(0, 1), default=1, help="0: sum the context instead of averaging it")
@@ -201,7 +202,8 @@ def _build_vocabulary(model: TorchWord2Vec, args: argparse.Namespace) -> None:
         model.corpus_total_words, sentences = model.scan_vocab(corpus_file=args.corpus)
         if SENTENCE_END in counts and SENTENCE_END not in model.raw_vocab:
             del counts[SENTENCE_END]
-        model.build_vocab_from_freq(counts, corpus_count=sentences)
+        # gensim sorts by count, and of equal counts takes the later word first: reversed, the order is the file's.
+        model.build_vocab_from_freq(dict(reversed(counts.items())), corpus_count=sentences)
     if not len(model.wv):
         raise EmptyVocabularyError(
             f"{source}: no word occurs -min-count {model.min_count} times; lower it or give more text"
