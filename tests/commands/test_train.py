@@ -75,8 +75,9 @@ def test_without_output_files_are_named_as_gensims_script_names_them(binary, tmp
     assert sorted(os.listdir(tmp_path / "ours")) == names and len(names) == 3
     ours, theirs = (Word2Vec.load(str(tmp_path / side / "text.model")) for side in ("ours", "theirs"))
     assert type(ours) is TorchWord2Vec
-    same = ("vector_size", "window", "min_count", "sample", "sg", "hs", "negative", "ns_exponent", "cbow_mean", 
-            "alpha", "min_alpha", "epochs", "workers", "seed", "corpus_count", "corpus_total_words", "shrink_windows")  # fmt: skip
+    same = ("vector_size", "window", "min_count", "sample", "sg", "hs", "negative", "ns_exponent", "cbow_mean",
+            "alpha", "min_alpha", "epochs", "workers", "seed", "corpus_count", "corpus_total_words",
+            "shrink_windows")  # fmt: skip
     assert {name: getattr(ours, name) for name in same} == {name: getattr(theirs, name) for name in same}
 
 
