@@ -96,7 +96,7 @@ def test_each_query_alone_has_the_same_answer(wv):
         assert_same_answers(wv, most_similar_batch(wv, [query], 5)[0], found)
 
 
-@pytest.mark.parametrize("block", [(1, 1), (7, 3), (1000, 40)])
+@pytest.mark.parametrize("block", [(1, 1), (7, 3), (64, 5), (896, 40)])
 def test_size_of_blocks_changes_nothing(wv, monkeypatch, block):
     asked = [[f"w{row}", f"w{row // 2}"] for row in range(0, 200, 2)]
     expected = most_similar_batch(wv, asked, 12, restrict_vocab=900)
@@ -129,12 +129,12 @@ def test_iterables_of_every_kind_are_queries(wv):
     assert most_similar_batch(wv, [], None).shape == (0, ROWS)
 
 
-@pytest.mark.parametrize("block", [(4, 2), (5, 2), (64, 8), queries.CPU_BLOCK])
+@pytest.mark.parametrize("block", [(4, 2), (5, 2), (64, 8), (256, 3), queries.CPU_BLOCK])
 @pytest.mark.parametrize("topn", [1, 3, 6, 20, 50])
 def test_equal_scores_come_in_the_order_of_rows(monkeypatch, block, topn):
     wv = KeyedVectors(4)
-    rows = np.random.default_rng(0).integers(4, size=60)  # unit vectors along the axes: every score is exactly 0 or 1
-    wv.add_vectors([f"w{row}" for row in range(60)], np.eye(4, dtype=np.float32)[rows])
+    rows = np.random.default_rng(0).integers(4, size=400)  # unit vectors along the axes: every score is exactly 0 or 1
+    wv.add_vectors([f"w{row}" for row in range(400)], np.eye(4, dtype=np.float32)[rows])
     monkeypatch.setattr(queries, "CPU_BLOCK", block)
     for key, found in zip(wv.index_to_key, most_similar_batch(wv, wv.index_to_key, topn), strict=True):
         row = int(key[1:])

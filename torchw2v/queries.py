@@ -274,10 +274,14 @@ def _units(wv: KeyedVectors, rows: range, where: torch.device) -> Iterator[tuple
 
 
 def _search(wv: KeyedVectors, blocks: list[_Asked], rows: range, topn: int) -> None:
+    largest = len(blocks[0].units) * min(len(rows), _block(blocks[0].units.device)[0])
+    memory = blocks[0].units.new_empty(largest)  # taken once: fresh pages cost more time than what is written to them
     for first, units in _units(wv, rows, blocks[0].units.device):
         for asked in blocks:
+            scores = memory[: len(asked.units) * len(units)].view(len(asked.units), len(units))
+            torch.mm(asked.units, units.T, out=scores)
             keep = topn + max(map(len, asked.given))  # a query's own keys may be among the best
-            scores, found = _best(asked.units @ units.T, keep)
+            scores, found = _best(scores, keep)
             scores, found = torch.cat([asked.best[0], scores], 1), torch.cat([asked.best[1], found + first], 1)
             scores, order = scores.sort(dim=1, descending=True, stable=True)  # equal scores: lower rows came first
             asked.best = scores[:, :keep], found.gather(1, order[:, :keep])
