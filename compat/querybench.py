@@ -1,10 +1,11 @@
 """`most_similar_batch` beside a loop over gensim's `most_similar`, alternating in one process.
 
-    python -m compat.querybench --sizes 70000x100,1000000x100 --queries 1000 --csv rows.csv
+    python -m compat.querybench --sizes 1000000x100 --csv rows.csv
 
 Vectors are random, so that any size can be measured; neither side's work depends on their values. Each round times both
 sides on the same keys and compares their answers. The memory is the peak of what was resident above what was there
-before, in the first call, which computes the norms (Linux). gensim's queries may be fewer, because its time grows with each; speeds are queries/s.
+before, in the first call, which computes the norms (Linux). gensim's queries may be fewer, because its time grows with
+each; speeds are queries/s. For true peaks run one size a process: freed memory of a size before may be used again.
 """
 
 from __future__ import annotations
