@@ -69,6 +69,7 @@ RANGES = {
     "restrict_vocab": {"restrict_vocab": 17_000},
     "clip": {"clip_start": 11, "clip_end": 30_001},
     "clip to few": {"clip_start": 39_990},
+    "clip to none": {"clip_start": 40_000},
     "restrict_vocab over clip": {"restrict_vocab": 20, "clip_start": 500},
 }
 
@@ -247,15 +248,34 @@ def test_the_models_device_is_used(model, monkeypatch):
 # ---- bounds ----------------------------------------------------------------------------------------------------------
 
 
-def test_precision_that_a_program_has_lowered_is_not_used_and_stays(wv):
-    expected = most_similar_batch(wv, ["w1"])
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        assert most_similar_batch(wv, ["w1"]) == expected
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)
+PRECISION = """
+import torch
+from compat.querybench import random_vectors
+from torchw2v import most_similar_batch
+wv = random_vectors(5_000, 128)
+expected = most_similar_batch(wv, ["w1"], device="cpu")
+torch.set_float32_matmul_precision("medium")
+assert most_similar_batch(wv, ["w1"], device="cpu") == expected
+assert torch.get_float32_matmul_precision() == "medium"
+if hasattr(torch.backends.mkldnn, "matmul"):
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    assert most_similar_batch(wv, ["w1"], device="cpu") == expected
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32" and torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+"""
+
+
+def test_precision_that_a_program_has_lowered_is_not_used_and_stays():
+    subprocess.run([sys.executable, "-c", PRECISION], check=True)  # the settings are the process's
+
+
+def test_precision_is_restored_in_older_torch(wv, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.backends.cuda, "matmul", object())
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", calls.append)
+    most_similar_batch(wv, ["w1"], device="cpu")
+    assert calls == ["highest", "high"]
 
 
 MEMORY = """

@@ -331,9 +331,21 @@ def _fill(similarities: np.ndarray, wv: KeyedVectors, blocks: list[_Asked], rows
 @contextmanager
 def _full_precision() -> Iterator[None]:
     """No TF32 or bfloat16 in products, whatever the program has set: scores would lose the third digit."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch < 2.9
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+        return
+    # From 2.9 on, asking in the old way is an error where a program has set it in the new way.
+    libraries = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    settings = [library.fp32_precision for library in libraries]
+    for library in libraries:
+        library.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for library, setting in zip(libraries, settings, strict=True):
+            library.fp32_precision = setting
