@@ -2,7 +2,23 @@
 
 import os
 
+import pytest
 import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when the kernels are first imported
+
+
+@pytest.fixture
+def trained_tokens(monkeypatch):
+    """The token ids that reached the engine, chunk by chunk; proof of what was trained and by whom."""
+    from torchw2v.ops.torch_engine import TorchEngine  # after the line above
+
+    seen, original = [], TorchEngine.train_chunk
+
+    def spy(self, weights, chunk, step):
+        seen.append(chunk.token_ids[chunk.start : chunk.stop].tolist())
+        return original(self, weights, chunk, step)
+
+    monkeypatch.setattr(TorchEngine, "train_chunk", spy)
+    return seen

@@ -19,12 +19,16 @@ FLOORS = [
     {"ops.torch_engine"},
     {"ops.triton_engine"},
     {"ops.select", "trainer"},
-    {"gensim_state", "progress", "portable", "plotting"},
+    {"gensim_state", "progress", "portable", "plotting", "queries", "vectors_file", "vocabulary_file"},
     {"checkpoint", "safetensors_files"},
     {"epochs", "saving"},
     {"job_hooks", "resuming"},
-    {"word2vec"},
-    {"demo", "__init__"},
+    {"word2vec", "evaluation"},
+    {"__init__"},
+    {"commands.console"},
+    {"commands.vectors", "commands.demo"},
+    {"commands.similar", "commands.analogy", "commands.evaluate"},
+    {"commands.train"},
     {"cli"},
     {"__main__"},
 ]
@@ -34,13 +38,15 @@ FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in mod
 def modules():
     for path in sorted(ROOT.rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        if name != "ops.__init__":
+        if name not in ("ops.__init__", "commands.__init__"):
             yield name, path
 
 
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torchw2v"):
+        if isinstance(node, ast.ImportFrom) and node.module == "torchw2v.commands":
+            yield from (f"commands.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torchw2v"):
             yield (node.module + ".__init__" if node.module == "torchw2v" else node.module).removeprefix("torchw2v.")
         elif isinstance(node, ast.Import):
             for alias in node.names:

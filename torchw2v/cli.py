@@ -1,40 +1,58 @@
-"""The command line: `torchw2v demo`, also as `python -m torchw2v demo`. The only place that prints."""
+"""The command line: `torchw2v COMMAND ...`, also as `python -m torchw2v COMMAND ...`."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torchw2v
-from torchw2v.demo import run_demo
+from torchw2v.commands import analogy, demo, evaluate, similar, train
+from torchw2v.commands.console import complain
 from torchw2v.errors import TorchW2VError
 
+COMMANDS = (train, similar, analogy, evaluate, demo)
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+EXIT_ERROR = 1  # something given is wrong: a file, a word, a device; argparse exits with 2 for wrong usage
+EXIT_BY_SIGNAL = 128  # plus the signal's number, as shells report it
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="torchw2v", description="gensim's Word2Vec, trained by PyTorch.")
+    parser = argparse.ArgumentParser(
+        prog="torchw2v",
+        description="gensim's Word2Vec, trained by PyTorch.",
+        epilog="torchw2v COMMAND --help shows a command's arguments. Exit codes: 0 done, 1 something given is wrong "
+        "(a file, a word, a device), 2 wrong usage, 130 interrupted.",
+    )
     parser.add_argument("--version", action="version", version=f"torchw2v {torchw2v.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="train on a corpus that gensim carries and show neighbours")
-    demo.add_argument("--output", type=Path, default=Path("torchw2v-demo-vectors.txt"), help="where the vectors go")
-    demo.add_argument("--epochs", type=int, default=20)
-    demo.add_argument("--workers", type=int, default=2, help="CPU threads")
-    demo.add_argument("--device", help="auto (default), cpu, cuda, cuda:1, mps")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    for subparser in commands.choices.values():
+        subparser.set_defaults(usage_error=subparser.error)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0, or 1 after an error of the user's input."""
-    args = _parser().parse_args(argv)
+    """Run a command. Returns the exit code; wrong usage raises SystemExit(2)."""
+    args, strange = _parser().parse_known_args(argv)
+    if strange:  # said by the command's own parser, so that its usage is shown
+        args.usage_error(f"unrecognized arguments: {' '.join(strange)}")
     try:
-        run_demo(args.output, epochs=args.epochs, workers=args.workers, device=args.device, say=_say)
-    except (TorchW2VError, OSError, ValueError) as error:
-        sys.stderr.write(f"torchw2v: {error}\n")
-        return 1
-    return 0
+        return args.run(args) or 0
+    except BrokenPipeError:  # whoever read our output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest of the buffer goes there at exit
+        return EXIT_BY_SIGNAL + 13  # SIGPIPE, which is no name on every platform
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return EXIT_BY_SIGNAL + signal.SIGINT
+    except OSError as error:
+        named = error.filename is not None and error.strerror
+        complain(f"{error.filename}: {error.strerror}" if named else str(error))
+    except MemoryError as error:
+        complain(f"not enough memory: {error}")
+    except (TorchW2VError, ValueError) as error:
+        complain(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+    return EXIT_ERROR

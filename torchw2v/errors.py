@@ -70,3 +70,23 @@ class CheckpointWarning(UserWarning):
 
 class NothingToPlotError(TorchW2VError, ValueError):
     """No epoch has been trained."""
+
+
+class QueryError(TorchW2VError, ValueError):
+    """A query that has no answer: no key in it, a vector of the wrong size."""
+
+
+class QueryTypeError(QueryError, TypeError):
+    """What was given as queries is not a list of them."""
+
+
+class UnknownKeyError(TorchW2VError, KeyError):
+    """A key without a vector."""
+
+
+class VectorsFileError(TorchW2VError, ValueError):
+    """A file that holds no vectors, or damaged ones."""
+
+
+class VocabularyFileError(TorchW2VError, ValueError):
+    """A vocabulary file with a line that is not a word and its count."""

@@ -72,7 +72,7 @@ class Saving(Word2Vec):
         """The state for pickle, copy and save: without engines, devices and encoded corpora."""
         return {name: value for name, value in self.__dict__.items() if name not in self._TRANSIENT}
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: Any, /) -> Any:
         """For pickle and copy; within `save`, what plain gensim can read."""
         if _being_saved.get() is not self or self._pickles_in_its_own_way():
             return super().__reduce_ex__(protocol)
@@ -102,9 +102,9 @@ class Saving(Word2Vec):
         with _as_gensims(self):
             super().save(*args, **kwargs)
 
-    def _smart_save(self, fname, *args, **kwargs):
+    def _smart_save(self, fname, separately=None, sep_limit=10 * 1024**2, ignore=frozenset(), pickle_protocol=4):
         with atomic_write(fname) as temporary:
-            super()._smart_save(temporary, *args, **kwargs)
+            super()._smart_save(temporary, separately, sep_limit, ignore, pickle_protocol)
         logger.info("%s is in place", fname)
 
     @classmethod

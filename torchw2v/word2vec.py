@@ -24,6 +24,7 @@ from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyErr
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.plotting import plot_history
+from torchw2v.queries import most_similar_batch
 from torchw2v.resuming import Resuming
 
 logger = logging.getLogger(__name__)
@@ -362,6 +363,29 @@ class TorchWord2Vec(JobHooks, Resuming):
             callbacks,
             from_file=True,
         )
+
+    # ---- queries ---------------------------------------------------------------------------------------------
+
+    def most_similar_batch(self, keys, topn=10, *, device: DeviceLike = None, **options):
+        """Answer many `wv.most_similar` queries at once.
+
+        Parameters
+        ----------
+        keys : iterable of queries
+            Each a key, a vector, or a list of them.
+        topn : int or None
+        device : str or torch.device, optional
+            Where the products are made; the model's own device if not given.
+        **options
+            negative, clip_start, clip_end, restrict_vocab: as in `torchw2v.most_similar_batch`.
+
+        Returns
+        -------
+        list of list of (key, float), or array [Q, V]
+            As `torchw2v.most_similar_batch`, whose errors these are, too.
+        """
+        where = self.running_on.device if device is None else device
+        return most_similar_batch(self.wv, keys, topn, device=where, **options)
 
 
 @contextmanager

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 
 from gensim.models.word2vec import LineSentence
 from gensim.test.utils import datapath
 
+from torchw2v.commands.console import say, whole
 from torchw2v.word2vec import TorchWord2Vec
 
 CORPUS = "head500.noblanks.cor.bz2"  # 250 Wikipedia articles, 331,339 words, stemmed; part of gensim's test data
 WORDS = ("apollo", "atom", "greek", "film", "music")
 
 
-def run_demo(
-    output: Path, *, epochs: int = 20, workers: int = 2, device: str | None = None, say: Callable[[str], None]
-) -> TorchWord2Vec:
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Register the command."""
+    parser = commands.add_parser("demo", help="train on a corpus that gensim carries and show neighbours")
+    parser.add_argument("--output", type=Path, default=Path("torchw2v-demo-vectors.txt"), help="where the vectors go")
+    parser.add_argument("--epochs", type=whole(1), default=20)
+    parser.add_argument("--workers", type=whole(1), default=2, help="CPU threads")
+    parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1, mps")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the demo."""
+    run_demo(args.output, epochs=args.epochs, workers=args.workers, device=args.device)
+
+
+def run_demo(output: Path, *, epochs: int = 20, workers: int = 2, device: str | None = None) -> TorchWord2Vec:
     """Train skip-gram with negative sampling and report speed, loss and neighbours.
 
     Parameters
@@ -26,8 +40,6 @@ def run_demo(
         Where the vectors go, in word2vec's text format.
     epochs, workers, device
         As in TorchWord2Vec.
-    say : callable
-        Receives each line of the report.
     """
     corpus = LineSentence(datapath(CORPUS))
     say(f"Training skip-gram vectors on {CORPUS} (250 Wikipedia articles, stemmed; part of gensim's test data)")
