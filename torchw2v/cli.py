@@ -10,6 +10,7 @@ from pathlib import Path
 import torchw2v
 from torchw2v.demo import run_demo
 from torchw2v.errors import TorchW2VError
+from torchw2v.run import add_parser, run_command
 
 
 def _say(line: str) -> None:
@@ -26,12 +27,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=int, default=20)
     demo.add_argument("--workers", type=int, default=2, help="CPU threads")
     demo.add_argument("--device", help="auto (default), cpu, cuda, cuda:1, mps")
+    add_parser(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0, or 1 after an error of the user's input."""
     args = _parser().parse_args(argv)
+    if args.command == "run":
+        return run_command(args)  # the program's errors are its own
     try:
         run_demo(args.output, epochs=args.epochs, workers=args.workers, device=args.device, say=_say)
     except (TorchW2VError, OSError, ValueError) as error:

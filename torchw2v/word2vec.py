@@ -33,6 +33,7 @@ from torchw2v.ops.draws import draw_key
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.progress import ProgressBar
 from torchw2v.schedule import chunk_tokens, make_plan
+from torchw2v.standin import StandIn
 from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class _Run:
     error: BaseException | None = None  # what a thread of gensim's job loop raised
 
 
-class TorchWord2Vec(Word2Vec):
+class TorchWord2Vec(Word2Vec, metaclass=StandIn):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
 
     Parameters
@@ -543,10 +544,10 @@ class TorchWord2Vec(Word2Vec):
         """The state for pickle, copy and save: without engines, devices and encoded corpora."""
         return {name: value for name, value in self.__dict__.items() if name not in _TRANSIENT}
 
-    def _load_specials(self, *args, **kwargs):
-        super()._load_specials(*args, **kwargs)
-        if not hasattr(self, "training_history"):
-            self.training_history = []
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a pickled state; that of a plain gensim model too, which a patched gensim unpickles into this class."""
+        self.__dict__.update(state)
+        self.__dict__.setdefault("training_history", [])
 
     @classmethod
     def load(
