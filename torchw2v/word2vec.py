@@ -110,6 +110,7 @@ class TorchWord2Vec(Word2Vec, metaclass=StandIn):
     engine: str | None = None
     deterministic: bool = False
     progress_bar: bool = False
+    _loss_asked: bool = False  # by the constructor, so for every call of train()
     _run: _Run | None = None
     _corpora: CorpusCache | None = None
     _scope: object = None
@@ -127,6 +128,7 @@ class TorchWord2Vec(Word2Vec, metaclass=StandIn):
     ) -> None:  # fmt: skip
         self.device, self.engine = device, engine
         self.deterministic, self.progress_bar = bool(deterministic), bool(progress_bar)
+        self._loss_asked = bool(compute_loss)
         self.training_history: list[dict[str, Any]] = []
         self.vector_size, self.window, self.negative, self.workers = vector_size, window, negative, workers
         self._check_settings()
@@ -275,6 +277,8 @@ class TorchWord2Vec(Word2Vec, metaclass=StandIn):
     ):  # fmt: skip
         """Train as gensim's `Word2Vec.train` does, with the same arguments, callbacks, log lines and return value.
 
+        `compute_loss=True` given to the constructor holds for every call; gensim's `train()` forgets it.
+
         Returns
         -------
         (int, int)
@@ -290,7 +294,7 @@ class TorchWord2Vec(Word2Vec, metaclass=StandIn):
             return super().train(
                 corpus_iterable=corpus_iterable, corpus_file=corpus_file, total_examples=total_examples,
                 total_words=total_words, epochs=epochs, word_count=word_count, queue_factor=queue_factor,
-                report_delay=report_delay, compute_loss=compute_loss, callbacks=callbacks, **kwargs,
+                report_delay=report_delay, compute_loss=compute_loss or self._loss_asked, callbacks=callbacks, **kwargs,
             )  # fmt: skip
         finally:
             self._run, self._scope = None, outer
