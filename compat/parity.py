@@ -51,7 +51,7 @@ def members(ours: type, gensims: type) -> dict[str, str]:
     standing = {}
     for name in sorted(dir(ours)):
         if name in special:
-            standing[name] = "overridden"
+            standing[name] = "overridden" if hasattr(gensims, name) else "added"
         elif name.startswith("__"):
             continue
         elif not hasattr(gensims, name):

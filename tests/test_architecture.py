@@ -10,7 +10,7 @@ import torchw2v
 ROOT = Path(torchw2v.__file__).parent
 # The floors of the house; a module may import from its own floor or below.
 FLOORS = [
-    {"errors", "constants", "_version", "atomic", "callbacks"},
+    {"errors", "constants", "_version", "atomic", "callbacks", "standin"},
     {"ops.draws", "ops.contract"},
     {"corpus", "tables"},
     {"corpus_cache", "ops.sampling", "ops.reference", "ops.row_sums", "ops.trees"},
@@ -24,11 +24,12 @@ FLOORS = [
     {"epochs", "saving"},
     {"job_hooks", "resuming"},
     {"word2vec", "evaluation"},
-    {"__init__"},
+    {"patch"},
+    {"__init__", "startup.sitecustomize"},
     {"commands.console"},
     {"commands.vectors", "commands.demo"},
     {"commands.similar", "commands.analogy", "commands.evaluate"},
-    {"commands.train"},
+    {"commands.train", "commands.run"},
     {"cli"},
     {"__main__"},
 ]

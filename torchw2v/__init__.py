@@ -3,6 +3,7 @@
 from torchw2v._version import __version__
 from torchw2v.atomic import atomic_write
 from torchw2v.callbacks import StopTraining, TensorBoardWriter
+from torchw2v.patch import patch_gensim, patched, unpatch_gensim
 from torchw2v.queries import most_similar_batch
 from torchw2v.safetensors_files import load_vectors_safetensors, save_vectors_safetensors
 from torchw2v.word2vec import TorchWord2Vec
@@ -15,5 +16,8 @@ __all__ = [
     "atomic_write",
     "load_vectors_safetensors",
     "most_similar_batch",
+    "patch_gensim",
+    "patched",
     "save_vectors_safetensors",
+    "unpatch_gensim",
 ]

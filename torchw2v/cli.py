@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 import torchw2v
-from torchw2v.commands import analogy, demo, evaluate, similar, train
+from torchw2v.commands import analogy, demo, evaluate, run, similar, train
 from torchw2v.commands.console import complain
 from torchw2v.errors import TorchW2VError
 
-COMMANDS = (train, similar, analogy, evaluate, demo)
+COMMANDS = (train, similar, analogy, evaluate, run, demo)
 
 EXIT_ERROR = 1  # something given is wrong: a file, a word, a device; argparse exits with 2 for wrong usage
 EXIT_BY_SIGNAL = 128  # plus the signal's number, as shells report it
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, strange = _parser().parse_known_args(argv)
     if strange:  # said by the command's own parser, so that its usage is shown
         args.usage_error(f"unrecognized arguments: {' '.join(strange)}")
+    if args.command == "run":
+        return run.run_command(args)  # the program's errors are its own
     try:
         return args.run(args) or 0
     except BrokenPipeError:  # whoever read our output has enough of it

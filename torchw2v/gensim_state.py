@@ -51,7 +51,8 @@ def tables_of(model: Word2Vec) -> Tables:
     thresholds = _per_word(model, "sample_int").astype(np.uint32) if model.sample else keep_all(size)
     cumulative = paths = None
     if model.negative:
-        if model.cum_table is None or len(model.cum_table) != size:
+        table = getattr(model, "cum_table", None)  # left out of saved files; gensim's load() makes it, pickle does not
+        if table is None or len(table) != size:
             model.make_cum_table()
         cumulative = model.cum_table
     if model.hs:

@@ -84,6 +84,11 @@ class Saving(Word2Vec):
         named = gensim.models.word2vec.Word2Vec is Word2Vec
         return copyreg._reconstructor, (Word2Vec if named else _GensimsWord2Vec(), object, None), state  # type: ignore[attr-defined]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a pickled state; that of a plain gensim model too, which a patched gensim unpickles into this class."""
+        self.__dict__.update(state)
+        self.__dict__.setdefault("training_history", [])
+
     @classmethod
     def _pickles_in_its_own_way(cls) -> bool:
         makers = [next((base for base in cls.__mro__ if name in vars(base)), object) for name in _OWN_WAYS]

@@ -26,11 +26,12 @@ from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.plotting import plot_history
 from torchw2v.queries import most_similar_batch
 from torchw2v.resuming import Resuming
+from torchw2v.standin import StandIn
 
 logger = logging.getLogger(__name__)
 
 
-class TorchWord2Vec(JobHooks, Resuming):
+class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
 
     Parameters
@@ -91,6 +92,7 @@ class TorchWord2Vec(JobHooks, Resuming):
     engine: str | None = None
     deterministic: bool = False
     progress_bar: bool = False
+    _loss_asked: bool = False  # by the constructor, so for every call of train()
     _corpora: CorpusCache | None = None
     _scope: object = None
     _highest_count: int | None = None
@@ -110,6 +112,7 @@ class TorchWord2Vec(JobHooks, Resuming):
         self.checkpoint, self.checkpoint_seconds, self.checkpoint_words = (
             checkpoint, checkpoint_seconds, checkpoint_words,
         )  # fmt: skip
+        self._loss_asked = bool(compute_loss)
         self.training_history: list[dict[str, Any]] = []
         self.vector_size, self.window, self.negative, self.workers = vector_size, window, negative, workers
         self._check_settings()
@@ -284,11 +287,14 @@ class TorchWord2Vec(JobHooks, Resuming):
     ):  # fmt: skip
         """Train as gensim's `Word2Vec.train` does, with the same arguments, callbacks, log lines and return value.
 
+        `compute_loss=True` given to the constructor holds for every call; gensim's `train()` forgets it.
+
         Returns
         -------
         (int, int)
             Effective words (after unknown words and subsampling) and raw words, over all epochs.
         """
+        compute_loss = compute_loss or self._loss_asked
         # gensim reads `start_alpha or self.alpha`: an explicit 0 would count as not given.
         if start_alpha is not None:
             self.alpha = start_alpha

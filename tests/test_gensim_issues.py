@@ -1,0 +1,232 @@
+"""What users of gensim reported, each under its number there: it must not hurt here. docs/parity.md has a line on each.
+
+Numbers are those of https://github.com/piskvorky/gensim/issues. Several numbers in one name are reports of one thing.
+"""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gensim.models.callbacks import CallbackAny2Vec
+from gensim.models.word2vec import LineSentence
+from gensim.test.utils import common_texts, datapath, lee_corpus_list
+from support import in_time
+
+from torchw2v import TorchWord2Vec
+from torchw2v.ops.torch_engine import TorchEngine
+
+MODES = pytest.mark.parametrize(
+    ("sg", "hs"), [(1, 0), (0, 0), (1, 1), (0, 1)], ids=["sg-ns", "cbow-ns", "sg-hs", "cbow-hs"]
+)
+SMALL = {"vector_size": 16, "min_count": 1, "seed": 7, "workers": 1}
+
+
+def model_of(sg, hs, **more):
+    return TorchWord2Vec(**{**SMALL, "sg": sg, "hs": hs, "negative": 0 if hs else 5, **more})
+
+
+class AtEpochEnd(CallbackAny2Vec):
+    def __init__(self, look):
+        self.look = look
+
+    def on_epoch_end(self, model):
+        self.look(model)
+
+
+@pytest.fixture
+def chunk_count(monkeypatch):
+    """How many chunks the engine was given, as a list that grows."""
+    chunks, train_chunk = [], TorchEngine.train_chunk
+
+    def counted(self, weights, chunk, step):
+        chunks.append(chunk.stop - chunk.start)
+        return train_chunk(self, weights, chunk, step)
+
+    monkeypatch.setattr(TorchEngine, "train_chunk", counted)
+    return chunks
+
+
+# ---- speed: where gensim's threads wait ----------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@MODES
+def test_gensim_449_1033_1222_trains_on_a_gpu(sg, hs):
+    model = model_of(sg, hs, sentences=lee_corpus_list, device="cuda")
+    assert model.running_on.device.type == "cuda" and np.isfinite(model.wv.vectors).all()
+
+
+def test_gensim_157_336_1112_1617_no_python_thread_feeds_the_workers_each_epoch(monkeypatch, tmp_path):
+    """gensim tokenizes the text anew in each epoch, under the interpreter's lock, however many workers wait for it."""
+    reads, read = [], LineSentence.__iter__
+
+    def counted(self):
+        reads.append(1)
+        return read(self)
+
+    monkeypatch.setattr(LineSentence, "__iter__", counted)
+    model = TorchWord2Vec(LineSentence(datapath("lee_background.cor")), **{**SMALL, "workers": 4, "epochs": 6})
+    assert len(reads) == 1 and len(model.training_history) == 6
+
+
+def test_gensim_1509_short_sentences_are_as_much_work_to_a_worker_as_long_ones(chunk_count):
+    """gensim's jobs are lists of sentences; three words each kept workers waiting for the next list."""
+    words = [word for text in lee_corpus_list for word in text][:30_000]
+    given = []
+    for length in (3, 300):
+        chunk_count.clear()
+        sentences = [words[n : n + length] for n in range(0, len(words), length)]
+        TorchWord2Vec(sentences, **{**SMALL, "epochs": 1, "sample": 0})
+        given.append((len(chunk_count), sum(chunk_count)))
+    assert given[0][1] == given[1][1] == len(words)
+    assert abs(given[0][0] - given[1][0]) <= 1
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_gensim_3089_3376_corpus_file_and_sentences_take_the_same_way(workers):
+    """gensim has a second set of routines for corpus_file, with its own limits and another alpha."""
+    settings = {**SMALL, "workers": workers, "deterministic": True, "epochs": 2, "min_count": 5}
+    from_file = TorchWord2Vec(corpus_file=datapath("lee_background.cor"), **settings)
+    lines = [line.split() for line in Path(datapath("lee_background.cor")).read_text(encoding="utf-8").splitlines()]
+    assert np.array_equal(from_file.wv.vectors, TorchWord2Vec(lines, **settings).wv.vectors)
+
+
+# ---- loss -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [2.0**27, 1e12])
+def test_gensim_2735_3405_loss_goes_on_past_2_to_the_27th(before):
+    """gensim's sum is a float32: from 2**27 on, a pair's loss is lost when it is added."""
+
+    class Start(CallbackAny2Vec):
+        def on_epoch_begin(self, model):
+            model.running_training_loss = before
+
+    model = TorchWord2Vec(common_texts, compute_loss=True, epochs=1, callbacks=[Start()], **SMALL)
+    added = model.training_history[0]["loss"]
+    assert 0 < added < 1000  # each pair's share is far below the 16 that float32 resolves at 2**27
+    assert model.get_latest_training_loss() == pytest.approx(before + added, abs=1e-3)
+
+
+@MODES
+def test_gensim_2617_2135_2922_each_epoch_has_its_own_loss_per_pair(sg, hs):
+    """gensim reports one running sum over all epochs."""
+    model = model_of(sg, hs, sentences=lee_corpus_list, compute_loss=True, epochs=4, min_count=5)
+    losses = [epoch["loss"] for epoch in model.training_history]
+    means = [epoch["mean_loss"] for epoch in model.training_history]
+    assert sum(losses) == pytest.approx(model.get_latest_training_loss())
+    assert means == sorted(means, reverse=True)
+    assert all(e["mean_loss"] == pytest.approx(e["loss"] / e["pairs"]) for e in model.training_history)
+
+
+def test_gensim_2920_loss_asked_for_in_the_constructor_is_computed_by_train():
+    """gensim's train() has its own compute_loss, False if not given: the loss was 0.0 in each epoch."""
+    seen = []
+    model = TorchWord2Vec(compute_loss=True, sample=0, **SMALL)
+    model.build_vocab(common_texts)
+    callbacks = [AtEpochEnd(lambda m: seen.append(m.get_latest_training_loss()))]
+    model.train(common_texts, total_examples=model.corpus_count, epochs=3, callbacks=callbacks)
+    assert 0 < seen[0] < seen[1] < seen[2]
+    assert all(epoch["loss"] > 0 for epoch in model.training_history)
+
+
+# ---- callbacks ------------------------------------------------------------------------------------------------------
+
+
+def test_gensim_3429_2260_most_similar_in_a_callback_uses_the_norms_of_that_epoch():
+    """gensim keeps the norms of the first epoch's end for all later ones."""
+    errors = []
+
+    def look(model):
+        best, cosine = model.wv.most_similar("the", topn=1)[0]
+        a, b = model.wv["the"].astype(float), model.wv[best].astype(float)
+        errors.append(abs(cosine - a @ b / math.sqrt((a @ a) * (b @ b))))
+
+    TorchWord2Vec(lee_corpus_list, epochs=5, callbacks=[AtEpochEnd(look)], **{**SMALL, "min_count": 5})
+    assert len(errors) == 5 and max(errors) < 1e-5
+
+
+# ---- vocabulary and corpus -------------------------------------------------------------------------------------------
+
+
+@MODES
+@pytest.mark.parametrize("workers", [1, 4])
+def test_gensim_2519_1019_1578_training_goes_on_after_the_vocabulary_has_grown(sg, hs, workers):
+    """gensim: segmentation fault."""
+    model = model_of(sg, hs, sentences=common_texts, workers=workers)
+    for text in ([["new", "words", "user"] * 5] * 30, lee_corpus_list[:50]):
+        model.build_vocab(text, update=True)
+        before = model.wv.vectors.copy()
+        model.train(text, total_examples=model.corpus_count, epochs=2)
+        moved = (model.wv.vectors != before).any(axis=1)
+        assert moved[[model.wv.key_to_index[word] for word in set(itertools.chain(*text))]].mean() > 0.99
+    assert len(model.wv) == len(model.wv.vectors) and np.isfinite(model.wv.vectors).all()
+
+
+@pytest.mark.parametrize("way", ["list", "corpus_file", "stream"])
+def test_gensim_2880_2801_2583_3645_texts_longer_than_10_000_words_are_trained_whole(way, tmp_path):
+    """gensim drops the rest of such a text without a word."""
+    text = [f"w{n % 500}" for n in range(24_500)] + [f"last{n % 50}" for n in range(500)]
+    settings = {**SMALL, "sample": 0, "epochs": 1}
+    if way == "corpus_file":
+        (tmp_path / "text").write_text(" ".join(text))
+        model = TorchWord2Vec(corpus_file=str(tmp_path / "text"), **settings)
+    else:
+        model = TorchWord2Vec([text] if way == "list" else Anew([text]), **settings)
+    assert model.training_history[0]["effective_words"] == 25_000
+    start = TorchWord2Vec(**settings)
+    start.build_vocab([text])
+    late = [model.wv.key_to_index[f"last{n}"] for n in range(50)]
+    assert (model.wv.vectors[late] != start.wv.vectors[late]).any(axis=1).all()
+
+
+class Anew:
+    """An iterable that can be read again, but is no list."""
+
+    def __init__(self, sentences):
+        self.sentences = sentences
+
+    def __iter__(self):
+        yield from self.sentences
+
+
+@MODES
+def test_gensim_641_546_662_2859_same_seed_gives_the_same_vectors_with_many_workers(sg, hs):
+    """gensim needs workers=1 for that."""
+    runs = [
+        model_of(sg, hs, sentences=lee_corpus_list, workers=workers, deterministic=True, epochs=2, min_count=5)
+        for workers in (4, 4, 1)
+    ]
+    assert np.array_equal(runs[0].wv.vectors, runs[1].wv.vectors)
+    assert np.array_equal(runs[0].wv.vectors, runs[2].wv.vectors)
+
+
+@pytest.mark.parametrize(
+    "once",
+    [lambda: (text for text in common_texts), lambda: map(list, common_texts), lambda: iter(common_texts),
+     lambda: filter(None, common_texts), lambda: itertools.chain(common_texts, common_texts)],
+    ids=["generator", "map", "iterator", "filter", "chain"],
+)  # fmt: skip
+def test_gensim_443_801_1956_2280_319_corpus_that_can_be_read_once_is_refused(once):
+    """gensim counted its words and then trained on nothing; today it refuses generators only."""
+    with pytest.raises(TypeError, match=r"passes|generator"):
+        TorchWord2Vec(once(), **SMALL)
+
+
+@pytest.mark.parametrize("reads", [0, 1, 3], ids=["counting", "first epoch", "third epoch"])
+def test_gensim_error_in_the_corpus_reaches_the_caller(reads):
+    """gensim's train() waits for ever when one of its threads raises (no number known)."""
+
+    class Failing(Anew):
+        done = 0
+
+        def __iter__(self):
+            self.done += 1
+            if self.done > reads:
+                raise OSError("disk gone")
+            yield from self.sentences
+
+    with pytest.raises(OSError, match="disk gone"):
+        in_time(lambda: TorchWord2Vec(Failing(common_texts), **SMALL))
