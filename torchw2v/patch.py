@@ -114,8 +114,8 @@ def _places(module: Any) -> list[tuple[ModuleType, str]]:
 
 
 def _subclasses_from_before() -> list[type]:
-    known = (TorchWord2Vec, FastText, Doc2Vec)
-    return [kind for kind in Word2Vec.__subclasses__() if not any(kind is other for other in known)]
+    known = {*TorchWord2Vec.__mro__, FastText, Doc2Vec}
+    return [kind for kind in Word2Vec.__subclasses__() if kind not in known]
 
 
 # ---- pickling a plain model while gensim is patched ----------------------------------------------------------------
