@@ -268,7 +268,7 @@ def test_run_killed_at_random_moments_loses_nothing(name, tmp_path):
 @pytest.mark.slow
 @each_killed
 def test_many_runs_killed_at_random_moments_lose_nothing(name, tmp_path):
-    runs = 25
+    runs = 10
     kills = killed_runs(name, runs, tmp_path)
     sys.stdout.write(f"{name}: {runs} runs, {kills} kills, {runs} recovered, difference 0\n")  # shown by pytest -rP
     assert kills >= runs
