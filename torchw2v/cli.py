@@ -1,4 +1,4 @@
-"""The command line: `torchw2v demo`, also as `python -m torchw2v demo`. The only place that prints."""
+"""The command line: `torchw2v demo` and `encode`, also as `python -m torchw2v ...`. The only place that prints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torchw2v
+from torchw2v.cli_encode import add_encode, run_encode
 from torchw2v.demo import run_demo
 from torchw2v.errors import TorchW2VError
 
@@ -26,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=int, default=20)
     demo.add_argument("--workers", type=int, default=2, help="CPU threads")
     demo.add_argument("--device", help="auto (default), cpu, cuda, cuda:1, mps")
+    add_encode(commands)
     return parser
 
 
@@ -33,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0, or 1 after an error of the user's input."""
     args = _parser().parse_args(argv)
     try:
-        run_demo(args.output, epochs=args.epochs, workers=args.workers, device=args.device, say=_say)
+        if args.command == "encode":
+            run_encode(args, _say)
+        else:
+            run_demo(args.output, epochs=args.epochs, workers=args.workers, device=args.device, say=_say)
     except (TorchW2VError, OSError, ValueError) as error:
         sys.stderr.write(f"torchw2v: {error}\n")
         return 1

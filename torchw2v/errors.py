@@ -42,3 +42,7 @@ class WeightsError(TorchW2VError, ValueError):
 
 class TrainingDivergedError(TorchW2VError, FloatingPointError, RuntimeError):
     """A weight became NaN or infinite during training."""
+
+
+class TokenFileError(TorchW2VError, ValueError):
+    """An encoded corpus (.tok) is damaged, cut short, of another version or of another vocabulary than it says."""

@@ -24,15 +24,24 @@ import torch
 from gensim.models import KeyedVectors
 from gensim.models.word2vec import Word2Vec
 
-from torchw2v.corpus import CorpusChunk, EncodedCorpus, encode, scan, stream_chunks
+from torchw2v.corpus import CorpusChunk, EncodedCorpus
 from torchw2v.corpus_cache import CorpusCache
-from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyError, SettingError, SettingTypeError
+from torchw2v.errors import (
+    CorpusFileError,
+    CorpusTypeError,
+    EmptyVocabularyError,
+    SettingError,
+    SettingTypeError,
+    TokenFileError,
+)
 from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
 from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.progress import ProgressBar
+from torchw2v.scan import encode, scan, stream_chunks
 from torchw2v.schedule import chunk_tokens, make_plan
+from torchw2v.token_file import MappedCorpus, TokenFile, is_token_file
 from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
 
 logger = logging.getLogger(__name__)
@@ -68,10 +77,10 @@ class TorchWord2Vec(Word2Vec):
     Parameters
     ----------
     sentences, corpus_file, vector_size, ..., shrink_windows
-        As in `gensim.models.Word2Vec`. `workers` is the number of CPU threads that train; on an accelerator one
-        stream trains and `workers` has no effect. `batch_words` sizes the jobs of gensim's loop, which runs only for
-        subclasses that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be
-        compressed or remote (anything smart_open opens).
+        As in `gensim.models.Word2Vec`. `workers` is the number of CPU threads that read a corpus and train; on an
+        accelerator one stream trains. `batch_words` sizes the jobs of gensim's loop, which runs only for subclasses
+        that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be compressed or remote
+        (anything smart_open opens), or a corpus that `torchw2v encode` has made.
     device : str or torch.device, optional
         "auto" (default), "cpu", "cuda", "cuda:1", "mps", ...
     engine : str, optional
@@ -181,6 +190,10 @@ class TorchWord2Vec(Word2Vec):
         if self.max_vocab_size:
             return super()._scan_vocab(sentences, progress_per, trim_rule)
 
+        if isinstance(sentences, TokenFile):
+            self.raw_vocab: Any = sentences.counts()
+            return sentences.tokens, sentences.sentences
+
         def progress(sentence_no: int, words: int, types: int, sentence: Any) -> None:
             if not sentence_no and isinstance(sentence, str):
                 logger.warning(
@@ -188,12 +201,11 @@ class TorchWord2Vec(Word2Vec):
                     "First item here is instead plain %s.",
                     type(sentence),
                 )
-            if sentence_no % progress_per == 0:
-                logger.info(
-                    "PROGRESS: at sentence #%i, processed %i words, keeping %i word types", sentence_no, words, types
-                )
+            logger.info(
+                "PROGRESS: at sentence #%i, processed %i words, keeping %i word types", sentence_no, words, types
+            )
 
-        scanned = scan(sentences, progress)
+        scanned = scan(sentences, progress, progress_per, self.workers)
         self.raw_vocab = scanned.counts()
         cache.keep_scan(sentences, self._scope, scanned)
         return len(scanned.ids), len(scanned.raw_offsets) - 1
@@ -218,9 +230,9 @@ class TorchWord2Vec(Word2Vec):
         with _keys_set_aside(self.wv):
             super().create_binary_tree()
 
-    def _corpus(self, sentences: Any) -> EncodedCorpus | None:
+    def _corpus(self, sentences: Any) -> EncodedCorpus | MappedCorpus | None:
         """The encoded corpus; None if it must be streamed."""
-        return self._cache_of_corpora().encoded(sentences, self._scope, self.wv.key_to_index)
+        return self._cache_of_corpora().encoded(sentences, self._scope, self.wv.key_to_index, self.workers)
 
     def _cache_of_corpora(self) -> CorpusCache:
         if self._corpora is None:
@@ -319,6 +331,11 @@ class TorchWord2Vec(Word2Vec):
             raise SettingError("total_words must be provided alongside corpus_file argument.")
         hooks = self._overrides(_FILE_HOOKS)
         if hooks:
+            if is_token_file(corpus_file):
+                raise TokenFileError(
+                    f"{type(self).__name__} overrides {hooks}: gensim's own routines train then, which cannot read the "
+                    f"encoded corpus {corpus_file}; give the text"
+                )
             logger.warning("%s overrides %s: gensim's own routines train this corpus_file", type(self).__name__, hooks)
             return super()._train_epoch_corpusfile(
                 corpus_file, cur_epoch=cur_epoch, total_examples=total_examples, total_words=total_words,
@@ -348,11 +365,13 @@ class TorchWord2Vec(Word2Vec):
         """One epoch on our own threads. Returns gensim's (effective words, raw words, number of jobs)."""
         began = time.perf_counter()
         corpus = self._corpus(sentences)
-        known = len(corpus.token_ids) if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
+        known = corpus.known_words if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
         run = self._begin_run(known, callbacks)
         size = chunk_tokens(run.plan, run.in_flight, known, on_device=run.choice.device.type != "cpu")
-        if corpus is not None:
+        if isinstance(corpus, EncodedCorpus):
             chunks = corpus.chunks(size)
+        elif corpus is not None:
+            chunks = prefetched(corpus.chunks(size), depth=2)
         else:  # encoded in the background while the last chunk trains
             chunks = prefetched(stream_chunks(sentences, self.wv.key_to_index, size), depth=2)
         key = draw_key(self._draw_seed(), self.train_count, cur_epoch)
@@ -366,7 +385,7 @@ class TorchWord2Vec(Word2Vec):
 
         loss_before: float = self.running_training_loss
         nothing: Queue[None] = Queue()  # gensim's progress line asks for the length of a queue
-        expected = total_words or (int(corpus.raw_offsets[-1]) if corpus is not None else 0)
+        expected = total_words or (corpus.raw_words if corpus is not None else 0)
         start = time.perf_counter() - 0.00001
         due = [1.0]
 
