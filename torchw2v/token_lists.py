@@ -35,12 +35,6 @@ class _Batch:
     def tokens(self) -> int:
         return int(self.lengths.sum())
 
-    def at(self, tokens: np.ndarray) -> Iterator[Any]:
-        """The tokens of these indices."""
-        starts = np.cumsum(self.lengths) - self.lengths
-        runs = np.searchsorted(starts, tokens, side="right") - 1
-        return (self.runs[run][i] for run, i in zip(runs.tolist(), (tokens - starts[runs]).tolist(), strict=True))
-
 
 def _batch(runs: Sequence[Sequence[Any]]) -> _Batch:
     lengths = np.fromiter(map(len, runs), np.int64, count=len(runs))
@@ -71,9 +65,11 @@ def are_token_lists(sentences: Any) -> bool:
 
 def _as_words(batch: _Batch) -> Words | None:
     """The tokens of a batch as words in a buffer, one for each token; None if they are not plain words."""
+    if list(map(type, chain.from_iterable(batch.runs))).count(str) < batch.tokens:
+        return None  # also subclasses of str, which may have an equality of their own
     try:
         text = "\n".join([" ".join(run) for run in batch.runs if run]).encode() + b"\n"
-    except (TypeError, UnicodeEncodeError):  # not strings; lone surrogates
+    except UnicodeEncodeError:  # lone surrogates
         return None
     words, _ = find_words(text)
     # White space that is not ours, or an empty token, changes one of these sums.
@@ -130,11 +126,9 @@ class TokenListEncoder:
                 ids = self._by_dictionary(batch)
             elif self._rows is not None:
                 ids = self._rows[ids]
-            elif set(map(type, batch.at(unknown))) <= {str}:
+            else:
                 ids[unknown] = self._table.add(words[unknown])
                 ids -= 1
-            else:  # subclasses of str, which may have an equality of their own
-                ids = self._by_dictionary(batch)
             yield batch, ids
 
     def _look_up(self, batch: _Batch) -> tuple[_Batch, Words | None, np.ndarray]:
