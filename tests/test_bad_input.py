@@ -20,6 +20,7 @@ from torchw2v.errors import (
     EngineUnavailableError,
     SettingError,
     SettingTypeError,
+    TokenFileError,
     TorchW2VError,
     TrainingDivergedError,
     WeightsError,
@@ -38,6 +39,7 @@ RAISED_BY = {
     DeviceMemoryError: RuntimeError,
     WeightsError: ValueError,
     TrainingDivergedError: FloatingPointError,
+    TokenFileError: ValueError,
 }
 
 

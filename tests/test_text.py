@@ -40,7 +40,7 @@ NASTY = {
         b"a" * i + b"b" + b"a" * (n - i) for n in range(24) for i in range(n + 1)
     ),
     "giant words": b" ".join(b"y" * n + end for n in (62, 63, 64, 65, 200, 5000) for end in (b"", b"z", b"", b"z")),
-    "four-byte letters": "😀 😁 😀😁 😀\u00a0😁 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𝔘𝔫𝔦𝔠𝔬𝔡𝔢𝔰\n😁 😀\n".encode(),
+    "four-byte letters": "😀 😁 😀😁 😀\u00a0😁 𐌰𐌱𐌲 𐌰𐌱𐌲𐌳\n😁 😀\n".encode(),
 }
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any
 
+import numpy as np
 import torch
 from gensim.models import KeyedVectors
 from gensim.models.word2vec import Word2Vec
@@ -34,13 +35,22 @@ from torchw2v.errors import (
     SettingTypeError,
     TokenFileError,
 )
-from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
+from torchw2v.gensim_state import (
+    check_finite,
+    counts_of,
+    objective_of,
+    put_back,
+    quick_attributes,
+    tables_of,
+    weights_of,
+)
 from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.progress import ProgressBar
 from torchw2v.scan import encode, scan, stream_chunks
 from torchw2v.schedule import chunk_tokens, make_plan
+from torchw2v.tables import cumulative_table
 from torchw2v.token_file import MappedCorpus, TokenFile, is_token_file
 from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
 
@@ -79,8 +89,8 @@ class TorchWord2Vec(Word2Vec):
     sentences, corpus_file, vector_size, ..., shrink_windows
         As in `gensim.models.Word2Vec`. `workers` is the number of CPU threads that read a corpus and train; on an
         accelerator one stream trains. `batch_words` sizes the jobs of gensim's loop, which runs only for subclasses
-        that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be compressed or remote
-        (anything smart_open opens), or a corpus that `torchw2v encode` has made.
+        that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be compressed or
+        remote (anything smart_open opens), or a corpus that `torchw2v encode` has made.
     device : str or torch.device, optional
         "auto" (default), "cpu", "cuda", "cuda:1", "mps", ...
     engine : str, optional
@@ -215,13 +225,18 @@ class TorchWord2Vec(Word2Vec):
     ):
         """As gensim's; the highest count is remembered for the message of an empty vocabulary."""
         self._highest_count = max(self.raw_vocab.values(), default=0)
-        return super().prepare_vocab(
-            update=update, keep_raw_vocab=keep_raw_vocab, trim_rule=trim_rule, min_count=min_count, sample=sample,
-            dry_run=dry_run,
-        )  # fmt: skip
+        with quick_attributes(self.wv):
+            return super().prepare_vocab(
+                update=update, keep_raw_vocab=keep_raw_vocab, trim_rule=trim_rule, min_count=min_count, sample=sample,
+                dry_run=dry_run,
+            )  # fmt: skip
 
     def make_cum_table(self, domain=2**31 - 1):
         """As gensim's, also for whole-number tokens, which gensim takes for row numbers here."""
+        counts = self.wv.expandos.get("count")
+        if counts is not None and len(counts) == len(self.wv) and counts.dtype == np.int64 and (counts > 0).all():
+            self.cum_table = cumulative_table(counts, float(self.ns_exponent), domain)
+            return
         with _keys_set_aside(self.wv):
             super().make_cum_table(domain=domain)
 
