@@ -249,7 +249,7 @@ def test_progress_is_reported_as_by_one_sentence_after_another(every, tmp_path):
     assert len(reports[0]) == -(-350 // every)
 
 
-def test_find_words_needs_no_copy_of_text_without_wide_spaces():
+def test_words_and_line_ends_of_a_block():
     words, line_ends = find_words(b"to be\nor not\n")
     assert [words.bytes_at(i) for i in range(len(words))] == [b"to", b"be", b"or", b"not"]
     assert line_ends.tolist() == [2, 4]
