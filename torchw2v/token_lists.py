@@ -68,7 +68,7 @@ def _as_words(batch: _Batch) -> Words | None:
     if list(map(type, chain.from_iterable(batch.runs))).count(str) < batch.tokens:
         return None  # also subclasses of str, which may have an equality of their own
     try:
-        text = "\n".join([" ".join(run) for run in batch.runs if run]).encode() + b"\n"
+        text = "".join([" ".join(run) + "\n" for run in batch.runs if run]).encode()
     except UnicodeEncodeError:  # lone surrogates
         return None
     words, _ = find_words(text)
