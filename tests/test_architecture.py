@@ -12,7 +12,7 @@ ROOT = Path(torchw2v.__file__).parent
 FLOORS = [
     {"errors", "constants", "_version"},
     {"ops.draws", "ops.contract"},
-    {"corpus", "tables", "word_table"},
+    {"corpus", "tables", "vocabulary", "word_table"},
     {"text", "token_file"},
     {"source", "token_lists"},
     {"scan"},

@@ -53,6 +53,7 @@ from torchw2v.schedule import chunk_tokens, make_plan
 from torchw2v.tables import cumulative_table
 from torchw2v.token_file import MappedCorpus, TokenFile, is_token_file
 from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
+from torchw2v.vocabulary import counts_if_plain, fill_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -225,6 +226,10 @@ class TorchWord2Vec(Word2Vec):
     ):
         """As gensim's; the highest count is remembered for the message of an empty vocabulary."""
         self._highest_count = max(self.raw_vocab.values(), default=0)
+        plain = not update and not dry_run and trim_rule is None and self.max_final_vocab is None
+        counts = counts_if_plain(self.raw_vocab) if plain else None
+        if counts is not None and counts.max() >= (min_count or self.min_count):
+            return fill_vocabulary(self, counts, min_count or self.min_count, sample or self.sample, keep_raw_vocab)
         with quick_attributes(self.wv):
             return super().prepare_vocab(
                 update=update, keep_raw_vocab=keep_raw_vocab, trim_rule=trim_rule, min_count=min_count, sample=sample,
