@@ -35,9 +35,10 @@ from compat.ids import IdSentences, IdWord2Vec
 from compat.report import COLUMNS, OURS, SIDES, end_to_end_table, facts_of, picture, say, settler, speed_table
 from compat.zipf import prefix, zipf_corpus
 from torchw2v import TorchWord2Vec
-from torchw2v.corpus import ScannedCorpus, scan
+from torchw2v.corpus import ScannedCorpus
 from torchw2v.errors import EngineUnavailableError
 from torchw2v.ops.select import choose
+from torchw2v.scan import scan
 
 # Shares of the time left when a part begins; what a part leaves is there for the next ones.
 TEST_SHARE, TABLE_SHARE, PTB_SHARE, ZIPF_SHARE = 0.3, 0.6, 0.3, 0.7

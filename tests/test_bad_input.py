@@ -26,6 +26,7 @@ from torchw2v.errors import (
     NothingToPlotError,
     SettingError,
     SettingTypeError,
+    TokenFileError,
     TorchW2VError,
     TrainingDivergedError,
     WeightsError,
@@ -50,6 +51,7 @@ RAISED_BY = {
     CheckpointMissingError: FileNotFoundError,
     CheckpointMismatchError: ValueError,
     TrainingDivergedError: FloatingPointError,
+    TokenFileError: ValueError,
 }
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from torchw2v.corpus import EncodedCorpus, encode, scan, stream_chunks
+from torchw2v.corpus import EncodedCorpus
+from torchw2v.scan import encode, scan, stream_chunks
 
 SENTENCES = [["b", "a", "x"], [], ["x"], ["a", "b", "a", "y"], []]
 

@@ -37,6 +37,7 @@ from torchw2v.errors import (
 )
 from torchw2v.ops.contract import Tally
 from torchw2v.portable import Arrays, from_json, pack_model, require, to_json
+from torchw2v.token_file import MappedCorpus
 from torchw2v.trainer import EpochReport, EpochState
 
 logger = logging.getLogger(__name__)
@@ -96,9 +97,13 @@ class Position:
             raise FileFormatError(f"the position is not one of a run ({error})") from error
 
 
-def fingerprint(corpus: EncodedCorpus) -> str:
+def fingerprint(corpus: EncodedCorpus | MappedCorpus) -> str:
     """A digest of token ids and sentence ends, unknown words' places included."""
     digest = hashlib.blake2b(digest_size=16)
+    if isinstance(corpus, MappedCorpus):  # its header holds checksums of all that it holds
+        digest.update(to_json(dict(corpus.file.header)).encode())
+        digest.update(corpus.rows.data)
+        return digest.hexdigest()
     for array in (corpus.token_ids, corpus.sentence_offsets, corpus.raw_offsets):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
@@ -224,7 +229,7 @@ class RunKeeper:
         self._settle: Callable[[], None] = lambda: None
         self._last_time, self._last_words = time.monotonic(), self._words(resumed.state.report) if resumed else 0
         self._epoch_began = 0.0
-        self._fingerprinted: tuple[EncodedCorpus, str] | None = None
+        self._fingerprinted: tuple[EncodedCorpus | MappedCorpus, str] | None = None
         folder.clear_leftovers()
 
     # ---- going on ------------------------------------------------------------------------------------------------
@@ -234,7 +239,7 @@ class RunKeeper:
         """The first epoch of train()'s loop that is not behind the run."""
         return len(self.epochs_done)
 
-    def take_up(self, epoch: int, corpus: EncodedCorpus | None) -> Position | None:
+    def take_up(self, epoch: int, corpus: EncodedCorpus | MappedCorpus | None) -> Position | None:
         """Where to go on inside this epoch; None where it begins at its beginning.
 
         Raises
@@ -254,14 +259,16 @@ class RunKeeper:
             )
         return position
 
-    def _fingerprint(self, corpus: EncodedCorpus) -> str:
+    def _fingerprint(self, corpus: EncodedCorpus | MappedCorpus) -> str:
         if self._fingerprinted is None or self._fingerprinted[0] is not corpus:
             self._fingerprinted = (corpus, fingerprint(corpus))
         return self._fingerprinted[1]
 
     # ---- what the epochs tell ------------------------------------------------------------------------------------
 
-    def begin_epoch(self, position: Position, corpus: EncodedCorpus | None, settle: Callable[[], None]) -> None:
+    def begin_epoch(
+        self, position: Position, corpus: EncodedCorpus | MappedCorpus | None, settle: Callable[[], None]
+    ) -> None:
         """An epoch begins or goes on at this position; `settle` brings the weights into the model's arrays."""
         position.corpus = None if corpus is None else self._fingerprint(corpus)
         self._position, self._settle = position, settle

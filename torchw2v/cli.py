@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 import torchw2v
-from torchw2v.commands import analogy, demo, evaluate, run, similar, train
+from torchw2v.commands import analogy, demo, encode, evaluate, run, similar, train
 from torchw2v.commands.console import complain
 from torchw2v.errors import TorchW2VError
 
-COMMANDS = (train, similar, analogy, evaluate, run, demo)
+COMMANDS = (train, encode, similar, analogy, evaluate, run, demo)
 
 EXIT_ERROR = 1  # something given is wrong: a file, a word, a device; argparse exits with 2 for wrong usage
 EXIT_BY_SIGNAL = 128  # plus the signal's number, as shells report it

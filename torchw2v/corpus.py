@@ -1,33 +1,28 @@
-"""From text or token lists to token ids. Strings stop here.
+"""A corpus as token ids, and how it is cut into chunks for the engines. Strings have stopped before this.
 
-    sentences, file  --scan-->  ScannedCorpus (every word, ids in order of appearance) + counts
-    ScannedCorpus    --keep(vocabulary)-->  EncodedCorpus (only words of the vocabulary, its indices)
-    EncodedCorpus    --chunks-->  pieces for the engines
+    ScannedCorpus (every word, ids in order of appearance) + counts  --keep(vocabulary)-->  EncodedCorpus
+    EncodedCorpus (only words of the vocabulary, its indices)        --chunks-->            pieces for the engines
 
-Counting and encoding are one pass. A corpus that cannot change (a file, a list within one call) is encoded once;
-any other iterable is read anew each epoch by `stream_chunks`, because it may yield something new (random walks).
+A corpus that cannot change (a file, a list within one call) is encoded once; any other iterable is read anew each epoch
+by `scan.stream_chunks`, because it may yield something new (random walks).
 """
 
 from __future__ import annotations
 
-import os
-from array import array
 from collections import defaultdict
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from gensim.models.word2vec import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
 
 from torchw2v.ops.contract import Chunk
 
 Token = Hashable
 Sentences = Iterable[Iterable[Token]]
 
-_UNKNOWN = -1  # a token outside the vocabulary, before it is dropped
+UNKNOWN = -1  # a token outside the vocabulary, before it is dropped
+_PART = 1 << 20  # tokens that are worked on at once, so that temporary arrays stay small
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,12 @@ class CorpusChunk:
     examples: int
     raw_words: int
 
+    def behind(self, examples: int, raw_words: int) -> CorpusChunk:
+        """The same chunk with so many sentences and raw words more ahead of it."""
+        return replace(
+            self, examples_before=self.examples_before + examples, raw_words_before=self.raw_words_before + raw_words
+        )
+
 
 @dataclass(frozen=True)
 class EncodedCorpus:
@@ -67,14 +68,36 @@ class EncodedCorpus:
     sentence_offsets: np.ndarray
     raw_offsets: np.ndarray
 
-    def chunks(self, size: int, first_position: int = 0) -> Generator[CorpusChunk, None, None]:
+    @property
+    def known_words(self) -> int:
+        """Words that are in the vocabulary."""
+        return len(self.token_ids)
+
+    @property
+    def raw_words(self) -> int:
+        """Words, unknown ones included."""
+        return int(self.raw_offsets[-1])
+
+    def chunks(
+        self, size: int, first_position: int = 0, start: int = 0, *, final: bool = True
+    ) -> Generator[CorpusChunk, None, None]:
         """Consecutive chunks of about `size` tokens that end on a sentence end where the sentence is not longer.
 
         Sentences without a known word still count as examples: they ride on the chunk before them.
+
+        Parameters
+        ----------
+        size : int
+        first_position : int
+            Position in the corpus of the first token.
+        start : int
+            Tokens of the first sentence that have been in chunks already.
+        final : bool
+            False: more sentences will follow; stop where they could belong to the next chunk.
         """
         offsets, raw = self.sentence_offsets, self.raw_offsets
-        sentences, start, done = len(offsets) - 1, 0, 0
-        while done < sentences:
+        sentences, done = len(offsets) - 1, 0
+        while done < sentences and (final or int(offsets[-1]) > start + size):
             ended = int(np.searchsorted(offsets, start + size, side="right")) - 1  # last sentence end within reach
             if ended > done:
                 stop = int(offsets[ended])
@@ -92,14 +115,79 @@ class EncodedCorpus:
             )
             start, done = stop, ended
 
+    def after(self, sentences: int) -> EncodedCorpus:
+        """What follows the first so many sentences."""
+        offsets, raw = self.sentence_offsets[sentences:], self.raw_offsets[sentences:]
+        return EncodedCorpus(self.token_ids[offsets[0] :], offsets - offsets[0], raw - raw[0])
 
-def _drop_unknown(ids: np.ndarray, raw_offsets: np.ndarray) -> EncodedCorpus:
-    """Remove the _UNKNOWN entries of ids and move the sentence starts accordingly."""
-    known = ids != _UNKNOWN
-    if known.all():
+    def followed_by(self, other: EncodedCorpus) -> EncodedCorpus:
+        """Both as one."""
+        pairs = ((self.sentence_offsets, other.sentence_offsets), (self.raw_offsets, other.raw_offsets))
+        offsets = (np.concatenate([mine, mine[-1] + theirs[1:]]) for mine, theirs in pairs)
+        return EncodedCorpus(np.concatenate([self.token_ids, other.token_ids]), *offsets)
+
+
+def chunks_of_parts(parts: Iterable[EncodedCorpus], size: int) -> Generator[CorpusChunk, None, None]:
+    """The chunks of a corpus that comes in parts of whole sentences: those that it has in one piece.
+
+    No more is held than two parts, or a part and the longest sentence.
+    """
+    nothing = np.zeros(1, np.int64)
+    held = EncodedCorpus(np.zeros(0, np.int32), nothing, nothing)
+    position, start, examples, raw_words = 0, 0, 0, 0
+
+    def cut(final: bool) -> Iterator[CorpusChunk]:
+        nonlocal start
+        for piece in held.chunks(size, position, start, final=final):
+            start = piece.chunk.stop
+            yield piece.behind(examples, raw_words)
+
+    for part in parts:
+        held, done = held.followed_by(part), 0
+        for piece in cut(final=False):
+            done += piece.examples
+            yield piece
+        used = int(held.sentence_offsets[done])
+        position, start, examples = position + used, start - used, examples + done
+        raw_words += int(held.raw_offsets[done])
+        held = held.after(done)
+    yield from cut(final=True)
+
+
+def drop_unknown(ids: np.ndarray, raw_offsets: np.ndarray, rows: np.ndarray | None = None) -> EncodedCorpus:
+    """Remove the UNKNOWN entries of ids, in the memory of ids, and move the sentence starts accordingly.
+
+    Parameters
+    ----------
+    ids : int32 array
+        Overwritten.
+    raw_offsets : int64 array [S + 1]
+    rows : int32 array, optional
+        What to put in place of each id first.
+    """
+    kept, offsets = 0, np.empty_like(raw_offsets)
+    for start in range(0, len(ids), _PART):
+        part = ids[start : start + _PART] if rows is None else rows[ids[start : start + _PART]]
+        known = part != UNKNOWN
+        first, last = np.searchsorted(raw_offsets, [start, start + len(part)])  # sentences that begin in this part
+        before = np.cumsum(known, dtype=np.int64)
+        before -= known
+        offsets[first:last] = kept + before[raw_offsets[first:last] - start]
+        left = part[known]
+        ids[kept : kept + len(left)] = left
+        kept += len(left)
+    offsets[np.searchsorted(raw_offsets, len(ids)) :] = kept
+    if kept == len(ids):
         return EncodedCorpus(ids, raw_offsets, raw_offsets)
-    before = np.concatenate([[0], np.cumsum(known, dtype=np.int64)])
-    return EncodedCorpus(ids[known], before[raw_offsets], raw_offsets)
+    return EncodedCorpus(ids[:kept], offsets, raw_offsets)
+
+
+def count_ids(ids: np.ndarray, types: int) -> np.ndarray:
+    """How often each id occurs: int64 array [types]. In parts: bincount makes int64 copies."""
+    counts, part = np.zeros(types, np.int64), max(_PART, types)
+    for start in range(0, len(ids), part):
+        counts += np.bincount(ids[start : start + part], minlength=types)
+    return counts
 
 
 @dataclass(frozen=True)
@@ -108,177 +196,34 @@ class ScannedCorpus:
 
     Attributes
     ----------
-    words : list
+    words : sequence
         Every word type, in order of first appearance.
     ids : int32 array
         Index into words of each raw word.
     raw_offsets : int64 array [S + 1]
     """
 
-    words: list[Token]
+    words: Sequence[Token]
     ids: np.ndarray
     raw_offsets: np.ndarray
 
     def counts(self) -> dict[Token, int]:
         """Occurrences of each word type, as gensim's raw_vocab: a defaultdict in order of first appearance."""
-        tally = np.bincount(self.ids, minlength=len(self.words)).tolist()
-        return defaultdict(int, zip(self.words, tally, strict=True))
+        return defaultdict(int, zip(self.words, count_ids(self.ids, len(self.words)).tolist(), strict=True))
 
-    def keep(self, key_to_index: Mapping[Token, int]) -> EncodedCorpus:
-        """Encode by a vocabulary; words outside it are dropped."""
-        if not self.words:
-            return EncodedCorpus(self.ids, self.raw_offsets, self.raw_offsets)
-        new = np.fromiter(map(key_to_index.get, self.words, repeat(_UNKNOWN)), np.int32, count=len(self.words))
-        return _drop_unknown(new[self.ids], self.raw_offsets)
+    def keep(self, key_to_index: Mapping[Token, int], *, in_place: bool = False) -> EncodedCorpus:
+        """Encode by a vocabulary; words outside it are dropped.
 
-
-def name_place(error: UnicodeDecodeError, sentence: int) -> UnicodeDecodeError:
-    """The same error with the place in the corpus and the cure in its reason."""
-    line = bytes(error.object[max(0, error.start - 20) : error.end + 20])
-    reason = (
-        f"{error.reason}, after {sentence} sentences, near {line!r}. The corpus must be UTF-8: convert it, or pass an "
-        "iterable that decodes it, e.g. smart_open.open(path, encoding='latin-1')"
-    )
-    return UnicodeDecodeError(error.encoding, error.object, error.start, error.end, reason)
+        Parameters
+        ----------
+        key_to_index : mapping
+        in_place : bool
+            Overwrite the ids of this corpus, which is of no more use then.
+        """
+        ids = self.ids if in_place else self.ids.copy()
+        return drop_unknown(ids, self.raw_offsets, rows_of(self.words, key_to_index))
 
 
-def scan(sentences: Sentences, progress: Callable[[int, int, int, Iterable[Token]], None]) -> ScannedCorpus:
-    """Count and encode in one pass.
-
-    Parameters
-    ----------
-    sentences : iterable of iterables of hashable tokens
-    progress : callable
-        Called before each sentence with (sentences so far, raw words so far, word types so far, the sentence).
-
-    Raises
-    ------
-    TypeError
-        A sentence is not iterable or a token is not hashable.
-    UnicodeDecodeError
-        A file holds bytes that are not UTF-8.
-    """
-    vocabulary: dict[Token, int] = defaultdict()
-    vocabulary.default_factory = vocabulary.__len__  # type: ignore[attr-defined] # an unseen word gets the next id
-    ids, offsets = array("i"), array("q", [0])
-    lookup = vocabulary.__getitem__
-    try:
-        for sentence in sentences:
-            progress(len(offsets) - 1, len(ids), len(vocabulary), sentence)
-            ids.extend(map(lookup, sentence))
-            offsets.append(len(ids))
-    except UnicodeDecodeError as error:
-        raise name_place(error, len(offsets) - 1) from error
-    return ScannedCorpus(list(vocabulary), np.frombuffer(ids, np.int32), np.frombuffer(offsets, np.int64))
-
-
-def encode(sentences: Sentences, key_to_index: Mapping[Token, int]) -> EncodedCorpus:
-    """Encode by a vocabulary that exists already; words outside it are dropped."""
-    ids, offsets = array("i"), array("q", [0])
-    _extend(ids, offsets, sentences, key_to_index, limit=None)
-    return _drop_unknown(np.frombuffer(ids, np.int32), np.frombuffer(offsets, np.int64))
-
-
-def _extend(
-    ids: array, offsets: array, sentences: Sentences, key_to_index: Mapping[Token, int], limit: int | None
-) -> bool:
-    """Append sentences until `limit` raw words are held. False when the sentences have come to an end."""
-    lookup = key_to_index.get
-    try:
-        for sentence in sentences:
-            ids.extend(map(lookup, sentence, repeat(_UNKNOWN)))
-            offsets.append(len(ids))
-            if limit is not None and len(ids) >= limit:
-                return True
-    except UnicodeDecodeError as error:
-        raise name_place(error, len(offsets) - 1) from error
-    return False
-
-
-def stream_chunks(sentences: Sentences, key_to_index: Mapping[Token, int], size: int) -> Iterator[CorpusChunk]:
-    """Chunks of an iterable that is read as they are asked for; nothing of it is kept."""
-    iterator, more = iter(sentences), True
-    position, examples, raw_words = 0, 0, 0
-    while more:
-        ids, offsets = array("i"), array("q", [0])
-        more = _extend(ids, offsets, iterator, key_to_index, limit=size)
-        part = _drop_unknown(np.frombuffer(ids, np.int32), np.frombuffer(offsets, np.int64))
-        for piece in part.chunks(size, first_position=position):
-            yield CorpusChunk(
-                chunk=piece.chunk,
-                examples_before=examples + piece.examples_before,
-                raw_words_before=raw_words + piece.raw_words_before,
-                examples=piece.examples,
-                raw_words=piece.raw_words,
-            )
-        position += len(part.token_ids)
-        examples += len(part.sentence_offsets) - 1
-        raw_words += int(part.raw_offsets[-1])
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is known of an iterable before reading it.
-
-    Attributes
-    ----------
-    sentences : iterable
-    repeats : bool
-        Every pass within one call yields the same sentences.
-    lasting : bool
-        The fingerprint proves that also between calls (files; the words inside a list may change unseen).
-    fingerprint : hashable or None
-        Changes when the sentences change.
-    """
-
-    sentences: Sentences
-    repeats: bool
-    lasting: bool = False
-    fingerprint: Hashable = None
-
-
-def _file_state(path: Any) -> Hashable:
-    """Identity and modification of a local file; None where there is none (remote or opened files)."""
-    if not isinstance(path, str | Path) or not os.path.isfile(path):
-        return None
-    state = os.stat(path)
-    return (os.path.abspath(path), state.st_ino, state.st_size, state.st_mtime_ns)
-
-
-def _paths_of(corpus: Any) -> Sequence[Any] | None:
-    """The files behind one of gensim's corpus readers, or None for anything else (subclasses may do anything)."""
-    if type(corpus) is LineSentence:
-        return [corpus.source]
-    if type(corpus) is Text8Corpus:
-        return [corpus.fname]
-    if type(corpus) is PathLineSentences:
-        return list(corpus.input_files)
-    if type(corpus) is BrownCorpus:
-        names = [os.path.join(corpus.dirname, name) for name in os.listdir(corpus.dirname)]
-        return [name for name in names if os.path.isfile(name)]
-    return None
-
-
-def describe(sentences: Any) -> Source:
-    """Find out whether an iterable can be encoded once.
-
-    Parameters
-    ----------
-    sentences : iterable
-        Lists and tuples, and gensim's own readers, repeat themselves. Everything else is taken to be able to change.
-    """
-    paths = _paths_of(sentences)
-    if paths is not None:
-        settings = (type(sentences), getattr(sentences, "max_sentence_length", None), getattr(sentences, "limit", None))
-        states = tuple(_file_state(path) for path in paths)
-        lasting = all(state is not None for state in states)
-        return Source(sentences, repeats=True, lasting=lasting, fingerprint=(settings, states))
-    if type(sentences) in (list, tuple):
-        # Cheap, and sees sentences that are shuffled, replaced, added or cut between epochs.
-        shape = (len(sentences), hash(tuple(map(id, sentences))), hash(tuple(map(_length, sentences))))
-        return Source(sentences, repeats=True, fingerprint=shape)
-    return Source(sentences, repeats=False)
-
-
-def _length(sentence: Any) -> int:
-    return len(sentence) if hasattr(sentence, "__len__") else -1
+def rows_of(words: Sequence[Token], key_to_index: Mapping[Token, int]) -> np.ndarray:
+    """The row of each word in a vocabulary, UNKNOWN for none: int32 array."""
+    return np.fromiter(map(key_to_index.get, words, repeat(UNKNOWN)), np.int32, count=len(words))

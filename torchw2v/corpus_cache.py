@@ -9,7 +9,10 @@ from typing import Any
 
 from gensim.models.word2vec import LineSentence
 
-from torchw2v.corpus import EncodedCorpus, ScannedCorpus, Source, Token, describe, encode
+from torchw2v.corpus import EncodedCorpus, ScannedCorpus, Token
+from torchw2v.scan import encode
+from torchw2v.source import Source, describe
+from torchw2v.token_file import MappedCorpus, TokenFile, is_token_file
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,15 @@ class CorpusCache:
         self._scanned: _Kept | None = None
         self._encoded: _Kept | None = None
         self._lines: LineSentence | None = None
+        self._tokens: TokenFile | None = None
 
-    def lines(self, corpus_file: Any) -> LineSentence:
-        """The lines of a file as sentences, however long; the same object for the same path."""
+    def lines(self, corpus_file: Any) -> LineSentence | TokenFile:
+        """The lines of a file as sentences, however long, or an encoded corpus; the same object for the same file."""
+        if is_token_file(corpus_file):
+            fresh = TokenFile.open(corpus_file, whole=False)
+            if self._tokens is None or self._tokens.state != fresh.state:
+                self._tokens = TokenFile.open(corpus_file)
+            return self._tokens
         if self._lines is None or self._lines.source != corpus_file:
             self._lines = LineSentence(corpus_file, max_sentence_length=sys.maxsize)
         return self._lines
@@ -60,17 +69,22 @@ class CorpusCache:
         """Forget the counting pass."""
         self._scanned = None
 
-    def encoded(self, sentences: Any, scope: object, key_to_index: Mapping[Token, int]) -> EncodedCorpus | None:
+    def encoded(
+        self, sentences: Any, scope: object, key_to_index: Mapping[Token, int], workers: int
+    ) -> EncodedCorpus | MappedCorpus | None:
         """The corpus by this vocabulary, read again only where it must be; None if it may change with every pass."""
         source, size = describe(sentences), len(key_to_index)
         if not source.repeats:
             return None
         if self._encoded is not None and self._encoded.serves(source, scope, size):
             return self._encoded.corpus
-        if self._scanned is not None and self._scanned.serves(source, scope, 0):
-            corpus = self._scanned.corpus.keep(key_to_index)
+        corpus: EncodedCorpus | MappedCorpus
+        if isinstance(sentences, TokenFile):
+            corpus = MappedCorpus.of(sentences, key_to_index)
+        elif self._scanned is not None and self._scanned.serves(source, scope, 0):
+            corpus = self._scanned.corpus.keep(key_to_index, in_place=True)
         else:
-            corpus = encode(sentences, key_to_index)
+            corpus = encode(sentences, key_to_index, workers)
         self._scanned = None
         self._encoded = _Kept(source, scope, size, corpus)
         return corpus

@@ -15,14 +15,16 @@ from typing import Any
 from gensim.models.word2vec import Word2Vec
 
 from torchw2v.checkpoint import Position, RunKeeper
-from torchw2v.corpus import CorpusChunk, EncodedCorpus, stream_chunks
+from torchw2v.corpus import CorpusChunk, EncodedCorpus
 from torchw2v.errors import CheckpointMismatchError
 from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
 from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import DrawKey, draw_key
 from torchw2v.ops.select import Choice
 from torchw2v.progress import ProgressBar
+from torchw2v.scan import stream_chunks
 from torchw2v.schedule import chunk_tokens, make_plan
+from torchw2v.token_file import MappedCorpus
 from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class EpochTraining(Word2Vec):
         """One epoch on our own threads. Returns gensim's (effective words, raw words, number of jobs)."""
         began = time.perf_counter()
         corpus = self._corpus(sentences)
-        known = len(corpus.token_ids) if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
+        known = corpus.known_words if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
         run, position = self._begin_epoch(cur_epoch, corpus, known, callbacks)
         began -= position.seconds
         key = DrawKey(*position.draw_key)
@@ -80,7 +82,7 @@ class EpochTraining(Word2Vec):
             return Step(self._get_next_alpha(done, cur_epoch), key, self.compute_loss)
 
         nothing: Queue[None] = Queue()  # gensim's progress line asks for the length of a queue
-        expected = total_words or (int(corpus.raw_offsets[-1]) if corpus is not None else 0)
+        expected = total_words or (corpus.raw_words if corpus is not None else 0)
         start = time.perf_counter() - position.seconds - 0.00001
         due = [position.seconds + 1.0]
 
@@ -124,7 +126,7 @@ class EpochTraining(Word2Vec):
         return report.effective_words, report.raw_words, report.chunks
 
     def _begin_epoch(
-        self, cur_epoch: int, corpus: EncodedCorpus | None, known: float, callbacks: Any
+        self, cur_epoch: int, corpus: EncodedCorpus | MappedCorpus | None, known: float, callbacks: Any
     ) -> tuple[Run, Position]:
         """What the epoch is trained with, and from where: its beginning, or where a checkpoint left it."""
         keeper = self._keeper
@@ -148,7 +150,7 @@ class EpochTraining(Word2Vec):
         return run, position
 
     def _chunks(
-        self, corpus: EncodedCorpus | None, sentences: Any, position: Position
+        self, corpus: EncodedCorpus | MappedCorpus | None, sentences: Any, position: Position
     ) -> Generator[CorpusChunk, None, None]:
         """The chunks that are still to be trained."""
         if position.complete:
@@ -156,6 +158,8 @@ class EpochTraining(Word2Vec):
         if corpus is None or position.complete:  # encoded in the background while the last chunk trains
             return prefetched(stream_chunks(sentences, self.wv.key_to_index, position.chunk_tokens), depth=2)
         chunks = corpus.chunks(position.chunk_tokens)
+        if isinstance(corpus, MappedCorpus):  # looked up in the background, too
+            chunks = prefetched(chunks, depth=2)
         for _ in range(position.state.report.chunks):
             next(chunks)
         return chunks

@@ -90,3 +90,7 @@ class VectorsFileError(TorchW2VError, ValueError):
 
 class VocabularyFileError(TorchW2VError, ValueError):
     """A vocabulary file with a line that is not a word and its count."""
+
+
+class TokenFileError(TorchW2VError, ValueError):
+    """An encoded corpus (.tok) is damaged, cut short, of another version or of another vocabulary than it says."""

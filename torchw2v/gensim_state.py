@@ -6,9 +6,13 @@ The only file besides word2vec.py that knows gensim's attributes (`syn1neg`, `cu
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from gensim.models import KeyedVectors
 from gensim.models.word2vec import Word2Vec
 
 from torchw2v.errors import DeviceMemoryError, TrainingDivergedError, WeightsError
@@ -43,6 +47,30 @@ def _per_word(model: Word2Vec, attribute: str) -> np.ndarray:
             "call build_vocab() or build_vocab_from_freq() before train()"
         )
     return np.asarray(values)
+
+
+@contextmanager
+def quick_attributes(wv: KeyedVectors) -> Iterator[None]:
+    """Make `wv.set_vecattr` quick: gensim's checks the sizes and types of all arrays for each word."""
+    if "set_vecattr" in vars(wv) or type(wv).set_vecattr is not KeyedVectors.set_vecattr:
+        yield  # somebody's own
+        return
+    gensims = wv.set_vecattr
+    kinds: dict[str, type] = {}
+
+    def set_vecattr(key: Any, attr: str, val: Any) -> None:
+        array, row = wv.expandos.get(attr), wv.key_to_index.get(key)
+        if row is None or kinds.get(attr) is not type(val) or array is None or len(array) != len(wv.index_to_key):
+            gensims(key, attr, val)
+            kinds[attr] = type(val)
+        else:
+            array[row] = val
+
+    wv.set_vecattr = set_vecattr
+    try:
+        yield
+    finally:
+        del wv.set_vecattr
 
 
 def tables_of(model: Word2Vec) -> Tables:

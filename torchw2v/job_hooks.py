@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from torchw2v.corpus import encode
 from torchw2v.epochs import EpochTraining
 from torchw2v.gensim_state import put_back
 from torchw2v.ops.contract import Step
 from torchw2v.ops.draws import draw_key
+from torchw2v.scan import encode
 
 logger = logging.getLogger(__name__)
 

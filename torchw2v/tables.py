@@ -16,6 +16,33 @@ def keep_all(vocabulary: int) -> np.ndarray:
     return np.full(vocabulary, UINT32_SPAN - 1, dtype=np.uint32)
 
 
+def cumulative_table(counts: np.ndarray, ns_exponent: float, domain: int) -> np.ndarray:
+    """Running noise distribution, so that a uniform integer finds its word by binary search.
+
+    Source: Mikolov et al. 2013b (arXiv:1310.4546), section 2.2. Bit-equal to gensim's Word2Vec.make_cum_table: powers
+    come from the C library one by one, and are added in order.
+
+    Example: counts [3, 1], exponent 1, domain 2**31 - 1 -> [1610612735, 2147483647]
+
+    Parameters
+    ----------
+    counts : int64 array [V]
+        In vocabulary order, each > 0.
+    ns_exponent : float
+        1 follows frequency, 0 is uniform, below 0 favours rare words.
+    domain : int
+        The last entry.
+
+    Returns
+    -------
+    uint32 array [V]
+    """
+    kinds, which = np.unique(counts, return_inverse=True)
+    powers = np.array([count**ns_exponent for count in kinds.tolist()], np.float64)
+    running = np.cumsum(powers[which])
+    return np.rint(running / running[-1:] * domain).astype(np.uint32)
+
+
 def pack_paths(codes: Sequence[Sequence[int]], points: Sequence[Sequence[int]]) -> HuffmanPaths:
     """Lay the Huffman paths of all words end to end.
 

@@ -14,19 +14,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from gensim.models import KeyedVectors
 
 from torchw2v.callbacks import SinceEpoch, StopTraining
 from torchw2v.checkpoint import CheckpointFolder
-from torchw2v.corpus import EncodedCorpus, scan
+from torchw2v.corpus import EncodedCorpus
 from torchw2v.corpus_cache import CorpusCache
-from torchw2v.errors import CorpusFileError, CorpusTypeError, EmptyVocabularyError, SettingError, SettingTypeError
+from torchw2v.errors import (
+    CorpusFileError,
+    CorpusTypeError,
+    EmptyVocabularyError,
+    SettingError,
+    SettingTypeError,
+    TokenFileError,
+)
+from torchw2v.gensim_state import quick_attributes
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.plotting import plot_history
 from torchw2v.queries import most_similar_batch
 from torchw2v.resuming import Resuming
+from torchw2v.scan import scan
 from torchw2v.standin import StandIn
+from torchw2v.tables import cumulative_table
+from torchw2v.token_file import MappedCorpus, TokenFile, is_token_file
+from torchw2v.vocabulary import counts_if_plain, fill_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +50,10 @@ class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
     Parameters
     ----------
     sentences, corpus_file, vector_size, ..., shrink_windows
-        As in `gensim.models.Word2Vec`. `workers` is the number of CPU threads that train; on an accelerator one
-        stream trains and `workers` has no effect. `batch_words` sizes the jobs of gensim's loop, which runs only for
-        subclasses that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be
-        compressed or remote (anything smart_open opens).
+        As in `gensim.models.Word2Vec`. `workers` is the number of CPU threads that read a corpus and train; on an
+        accelerator one stream trains. `batch_words` sizes the jobs of gensim's loop, which runs only for subclasses
+        that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be compressed or
+        remote (anything smart_open opens), or a corpus that `torchw2v encode` has made.
     device : str or torch.device, optional
         "auto" (default), "cpu", "cuda", "cuda:1", "mps", ...
     engine : str, optional
@@ -178,6 +191,10 @@ class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
         if self.max_vocab_size:
             return super()._scan_vocab(sentences, progress_per, trim_rule)
 
+        if isinstance(sentences, TokenFile):
+            self.raw_vocab: Any = sentences.counts()
+            return sentences.tokens, sentences.sentences
+
         def progress(sentence_no: int, words: int, types: int, sentence: Any) -> None:
             if not sentence_no and isinstance(sentence, str):
                 logger.warning(
@@ -185,12 +202,11 @@ class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
                     "First item here is instead plain %s.",
                     type(sentence),
                 )
-            if sentence_no % progress_per == 0:
-                logger.info(
-                    "PROGRESS: at sentence #%i, processed %i words, keeping %i word types", sentence_no, words, types
-                )
+            logger.info(
+                "PROGRESS: at sentence #%i, processed %i words, keeping %i word types", sentence_no, words, types
+            )
 
-        scanned = scan(sentences, progress)
+        scanned = scan(sentences, progress, progress_per, self.workers)
         self.raw_vocab = scanned.counts()
         cache.keep_scan(sentences, self._scope, scanned)
         return len(scanned.ids), len(scanned.raw_offsets) - 1
@@ -200,13 +216,22 @@ class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
     ):
         """As gensim's; the highest count is remembered for the message of an empty vocabulary."""
         self._highest_count = max(self.raw_vocab.values(), default=0)
-        return super().prepare_vocab(
-            update=update, keep_raw_vocab=keep_raw_vocab, trim_rule=trim_rule, min_count=min_count, sample=sample,
-            dry_run=dry_run,
-        )  # fmt: skip
+        plain = not update and not dry_run and trim_rule is None and self.max_final_vocab is None
+        counts = counts_if_plain(self.raw_vocab) if plain else None
+        if counts is not None and counts.max() >= (min_count or self.min_count):
+            return fill_vocabulary(self, counts, min_count or self.min_count, sample or self.sample, keep_raw_vocab)
+        with quick_attributes(self.wv):
+            return super().prepare_vocab(
+                update=update, keep_raw_vocab=keep_raw_vocab, trim_rule=trim_rule, min_count=min_count, sample=sample,
+                dry_run=dry_run,
+            )  # fmt: skip
 
     def make_cum_table(self, domain=2**31 - 1):
         """As gensim's, also for whole-number tokens, which gensim takes for row numbers here."""
+        counts = self.wv.expandos.get("count")
+        if counts is not None and len(counts) == len(self.wv) and counts.dtype == np.int64 and (counts > 0).all():
+            self.cum_table = cumulative_table(counts, float(self.ns_exponent), domain)
+            return
         with _keys_set_aside(self.wv):
             super().make_cum_table(domain=domain)
 
@@ -215,9 +240,9 @@ class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
         with _keys_set_aside(self.wv):
             super().create_binary_tree()
 
-    def _corpus(self, sentences: Any) -> EncodedCorpus | None:
+    def _corpus(self, sentences: Any) -> EncodedCorpus | MappedCorpus | None:
         """The encoded corpus; None if it must be streamed."""
-        return self._cache_of_corpora().encoded(sentences, self._scope, self.wv.key_to_index)
+        return self._cache_of_corpora().encoded(sentences, self._scope, self.wv.key_to_index, self.workers)
 
     def _cache_of_corpora(self) -> CorpusCache:
         if self._corpora is None:
@@ -354,6 +379,11 @@ class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
                 raise SettingError(
                     f"checkpoint={self.checkpoint!r} is not available: {type(self).__name__} overrides {hooks}, so "
                     "that gensim's routines train this corpus_file. Pass LineSentence(corpus_file) as sentences"
+                )
+            if is_token_file(corpus_file):
+                raise TokenFileError(
+                    f"{type(self).__name__} overrides {hooks}: gensim's own routines train then, which cannot read the "
+                    f"encoded corpus {corpus_file}; give the text"
                 )
             logger.warning("%s overrides %s: gensim's own routines train this corpus_file", type(self).__name__, hooks)
             return super()._train_epoch_corpusfile(

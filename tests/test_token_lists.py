@@ -1,0 +1,105 @@
+"""Lists of token lists: the same ids through joined text as through a dictionary."""
+
+from collections import defaultdict
+from enum import Enum
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchw2v import TorchWord2Vec, token_lists
+from torchw2v.scan import encode, scan
+
+
+class Tag(str, Enum):
+    A = "a"
+    B = "b"
+
+
+class Shout(str):
+    """Equal to no plain word."""
+
+    def __eq__(self, other):
+        return type(other) is Shout and str.__eq__(self, other)
+
+    def __hash__(self):
+        return 7
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(token_lists, "_SENTENCES_OF_ONE_THREAD", 1)
+    monkeypatch.setattr(token_lists, "_BATCH_SENTENCES", 3)
+    monkeypatch.setattr(token_lists, "_BATCH_TOKENS", 5)
+
+
+def assert_encoded_as_by_a_dictionary(sentences, workers):
+    ids = defaultdict()
+    ids.default_factory = ids.__len__
+    expected = [[ids[token] for token in sentence] for sentence in sentences]
+    scanned = scan(sentences, lambda *_: None, workers=workers)
+    assert list(scanned.words) == list(ids)
+    assert list(map(type, scanned.words)) == list(map(type, ids))
+    assert scanned.ids.tolist() == [i for sentence in expected for i in sentence]
+    assert np.diff(scanned.raw_offsets).tolist() == list(map(len, sentences))
+    rows = {token: row for row, token in enumerate(list(ids)[::2])}
+    encoded = encode(sentences, rows, workers)
+    assert encoded.token_ids.tolist() == [rows[t] for sentence in sentences for t in sentence if t in rows]
+    assert np.diff(encoded.raw_offsets).tolist() == list(map(len, sentences))
+
+
+PLAIN = [["b", "a"], [], ("a", "c", "d"), ["b"] * 23, [], ["e" * 70, "日本語", "a"], ["f"]]
+ODD = {
+    "plain words": [],
+    "numbers": [[1, 2, 1.0, True]],
+    "tuples": [[("a", "b"), ("a", "b")]],
+    "bytes": [[b"a", "a"]],
+    "empty words": [["", "a", ""]],
+    "words with spaces": [["new york", "a", "new", "york"]],
+    "an empty word beside one with a space": [["", "x y", "a"]],
+    "only white space": [[" ", "\n", "\u3000"]],
+    "no-break space": [["a\xa0b", "a"]],
+    "lone surrogates": [["\ud800", "a"]],
+    "NUL": [["\x00", "a\x00", "a"]],
+    "members of an Enum": [[Tag.A, Tag.B]],
+    "words of another equality": [[Shout("q"), "q", Shout("q")]],
+    "numpy strings": [[np.str_("a"), np.str_("z")]],
+}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("where", [0, 1, 4, len(PLAIN)])
+def test_tokens_of_any_kind(kind, where, workers):
+    assert_encoded_as_by_a_dictionary(PLAIN[:where] + ODD[kind] * 2 + PLAIN[where:], workers)
+
+
+tokens = st.one_of(st.text("ab \n\x00é\u3000", max_size=3), st.integers(0, 3), st.text("xyz", min_size=1, max_size=20))
+
+
+@settings(max_examples=200, deadline=None)
+@given(sentences=st.lists(st.lists(tokens, max_size=12), max_size=20), workers=st.sampled_from([1, 2]))
+def test_any_tokens(sentences, workers):
+    assert_encoded_as_by_a_dictionary(sentences, workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_unhashable_token_is_an_error(workers):
+    with pytest.raises(TypeError, match="unhashable"):
+        scan([*PLAIN, ["a", ["b"]]], lambda *_: None, workers=workers)
+
+
+def test_sentences_that_are_strings_are_read_letter_by_letter():
+    scanned = scan(["ab a", ["c"]], lambda *_: None, workers=2)
+    assert scanned.words == ["a", "b", " ", "c"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_vectors_do_not_depend_on_the_way_of_encoding(workers):
+    made = [
+        TorchWord2Vec(corpus, vector_size=4, min_count=1, workers=workers, epochs=2, device="cpu", deterministic=True)
+        for corpus in (PLAIN * 40, tuple(PLAIN * 40))
+    ]
+    alone = TorchWord2Vec(PLAIN * 40, vector_size=4, min_count=1, workers=1, epochs=2, device="cpu", deterministic=True)
+    assert all(np.array_equal(model.wv.vectors, alone.wv.vectors) for model in made)

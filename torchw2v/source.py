@@ -1,0 +1,85 @@
+"""What is known of an iterable before reading it: whether it repeats itself, and by what a change is seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gensim.models.word2vec import BrownCorpus, LineSentence, PathLineSentences, Text8Corpus
+
+from torchw2v.corpus import Sentences
+from torchw2v.token_file import TokenFile
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of an iterable before reading it.
+
+    Attributes
+    ----------
+    sentences : iterable
+    repeats : bool
+        Every pass within one call yields the same sentences.
+    lasting : bool
+        The fingerprint proves that also between calls (files; the words inside a list may change unseen).
+    fingerprint : hashable or None
+        Changes when the sentences change.
+    """
+
+    sentences: Sentences
+    repeats: bool
+    lasting: bool = False
+    fingerprint: Hashable = None
+
+
+def _file_state(path: Any) -> Hashable:
+    """Identity and modification of a local file; None where there is none (remote or opened files)."""
+    if not isinstance(path, str | Path) or not os.path.isfile(path):
+        return None
+    state = os.stat(path)
+    return (os.path.abspath(path), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+def _paths_of(corpus: Any) -> Sequence[Any] | None:
+    """The files behind one of gensim's corpus readers, or None for anything else (subclasses may do anything)."""
+    if type(corpus) is LineSentence:
+        return [corpus.source]
+    if type(corpus) is Text8Corpus:
+        return [corpus.fname]
+    if type(corpus) is PathLineSentences:
+        return list(corpus.input_files)
+    if type(corpus) is BrownCorpus:
+        names = [os.path.join(corpus.dirname, name) for name in os.listdir(corpus.dirname)]
+        return [name for name in names if os.path.isfile(name)]
+    return None
+
+
+def describe(sentences: Any) -> Source:
+    """Find out whether an iterable can be encoded once.
+
+    Parameters
+    ----------
+    sentences : iterable
+        Lists and tuples, gensim's own readers and encoded corpora repeat themselves. Everything else is taken to be
+        able to change.
+    """
+    if isinstance(sentences, TokenFile):
+        return Source(sentences, repeats=True, lasting=True, fingerprint=sentences.state)
+    paths = _paths_of(sentences)
+    if paths is not None:
+        settings = (type(sentences), getattr(sentences, "max_sentence_length", None), getattr(sentences, "limit", None))
+        states = tuple(_file_state(path) for path in paths)
+        lasting = all(state is not None for state in states)
+        return Source(sentences, repeats=True, lasting=lasting, fingerprint=(settings, states))
+    if type(sentences) in (list, tuple):
+        # Cheap, and sees sentences that are shuffled, replaced, added or cut between epochs.
+        shape = (len(sentences), hash(tuple(map(id, sentences))), hash(tuple(map(_length, sentences))))
+        return Source(sentences, repeats=True, fingerprint=shape)
+    return Source(sentences, repeats=False)
+
+
+def _length(sentence: Any) -> int:
+    return len(sentence) if hasattr(sentence, "__len__") else -1
