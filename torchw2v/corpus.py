@@ -67,6 +67,11 @@ class EncodedCorpus:
     sentence_offsets: np.ndarray
     raw_offsets: np.ndarray
 
+    def neighbors(self) -> float:
+        """Other tokens in the sentence of a token, on average over tokens."""
+        lengths = np.diff(self.sentence_offsets).astype(np.float64)
+        return float((lengths * (lengths - 1)).sum() / max(lengths.sum(), 1.0))
+
     def chunks(self, size: int, first_position: int = 0) -> Generator[CorpusChunk, None, None]:
         """Consecutive chunks of about `size` tokens that end on a sentence end where the sentence is not longer.
 

@@ -354,7 +354,8 @@ class TorchWord2Vec(Word2Vec, metaclass=StandIn):
         began = time.perf_counter()
         corpus = self._corpus(sentences)
         known = len(corpus.token_ids) if corpus is not None else total_words or int(self.wv.expandos["count"].sum())
-        run = self._begin_run(known, callbacks)
+        neighbors = corpus.neighbors() if corpus is not None else math.inf
+        run = self._begin_run(known, callbacks, neighbors)
         size = chunk_tokens(run.plan, run.in_flight, known, on_device=run.choice.device.type != "cpu")
         if corpus is not None:
             chunks = corpus.chunks(size)
@@ -417,7 +418,7 @@ class TorchWord2Vec(Word2Vec, metaclass=StandIn):
 
     # ---- weights in, weights out -----------------------------------------------------------------------------
 
-    def _begin_run(self, epoch_tokens: float, callbacks: Any) -> _Run:
+    def _begin_run(self, epoch_tokens: float, callbacks: Any, neighbors: float = math.inf) -> _Run:
         """The engine and weights of this train() call; made at its first epoch, refreshed where somebody may look."""
         run = self._run
         if run is not None:
@@ -431,7 +432,7 @@ class TorchWord2Vec(Word2Vec, metaclass=StandIn):
         tables, objective = tables_of(self), objective_of(self)
         plan = make_plan(
             objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens,
-            on_device=choice.device.type != "cpu",
+            on_device=choice.device.type != "cpu", neighbors=neighbors,
         )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",
