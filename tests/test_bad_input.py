@@ -24,11 +24,16 @@ from torchw2v.errors import (
     FileFormatError,
     ModelTypeError,
     NothingToPlotError,
+    QueryError,
+    QueryTypeError,
     SettingError,
     SettingTypeError,
     TokenFileError,
     TorchW2VError,
     TrainingDivergedError,
+    UnknownKeyError,
+    VectorsFileError,
+    VocabularyFileError,
     WeightsError,
 )
 
@@ -52,6 +57,11 @@ RAISED_BY = {
     CheckpointMismatchError: ValueError,
     TrainingDivergedError: FloatingPointError,
     TokenFileError: ValueError,
+    QueryError: ValueError,
+    QueryTypeError: TypeError,
+    UnknownKeyError: KeyError,
+    VectorsFileError: ValueError,
+    VocabularyFileError: ValueError,
 }
 
 
@@ -481,7 +491,7 @@ def without_brakes(monkeypatch):
     """Neither few tokens in flight nor row caps: a large alpha then really destroys the weights."""
     for name in ("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_TREE", "MAX_HOT_OCCURRENCES", "MAX_CORPUS_SHARE"):
         monkeypatch.setattr(f"torchw2v.schedule.{name}", 1e9)
-    monkeypatch.setattr("torchw2v.ops.torch_engine.MAX_STALE_PULL", 1e30)
+    monkeypatch.setattr("torchw2v.ops.frames.MAX_STALE_PULL", 1e30)
 
 
 @pytest.mark.parametrize("deterministic", [False, True], ids=["free", "lockstep"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import smart_open
 from gensim.models.callbacks import CallbackAny2Vec
 from gensim.models.word2vec import LineSentence
 from gensim.test.utils import common_texts, datapath, lee_corpus_list
@@ -60,15 +61,16 @@ def test_gensim_449_1033_1222_trains_on_a_gpu(sg, hs):
 
 def test_gensim_157_336_1112_1617_no_python_thread_feeds_the_workers_each_epoch(monkeypatch, tmp_path):
     """gensim tokenizes the text anew in each epoch, under the interpreter's lock, however many workers wait for it."""
-    reads, read = [], LineSentence.__iter__
+    opened, really_open = [], smart_open.open
 
-    def counted(self):
-        reads.append(1)
-        return read(self)
+    def counted(*arguments, **options):
+        opened.append(arguments[0])
+        return really_open(*arguments, **options)
 
-    monkeypatch.setattr(LineSentence, "__iter__", counted)
+    monkeypatch.setattr(smart_open, "open", counted)
+    monkeypatch.setattr(LineSentence, "__iter__", lambda self: pytest.fail("read sentence by sentence"))
     model = TorchWord2Vec(LineSentence(datapath("lee_background.cor")), **{**SMALL, "workers": 4, "epochs": 6})
-    assert len(reads) == 1 and len(model.training_history) == 6
+    assert opened == [datapath("lee_background.cor")] and len(model.training_history) == 6
 
 
 def test_gensim_1509_short_sentences_are_as_much_work_to_a_worker_as_long_ones(chunk_count):

@@ -18,13 +18,12 @@ from torchw2v.tables import keep_all, pack_paths
 SKIP_GRAM = Objective(skip_gram=True, negative=5, hierarchical=False, window=5)
 
 
-def plan(counts, objective=SKIP_GRAM, threads=2, epoch_tokens=1e8):
+def plan(counts, objective=SKIP_GRAM, threads=2, epoch_tokens=1e8, **more):
     counts = np.asarray(counts)
     cumulative = (np.cumsum(counts) / counts.sum() * (2**31 - 1)).astype(np.uint32) if objective.negative else None
     paths = pack_paths([[0]] * len(counts), [[0]] * len(counts)) if objective.hierarchical else None
-    return make_plan(
-        objective, Tables(keep_all(len(counts)), cumulative, paths), counts, threads=threads, epoch_tokens=epoch_tokens
-    )
+    tables = Tables(keep_all(len(counts)), cumulative, paths)
+    return make_plan(objective, tables, counts, threads=threads, epoch_tokens=epoch_tokens, **more)
 
 
 def in_flight(made, threads):
@@ -61,3 +60,14 @@ def test_expected_pairs_grow_with_frequency_and_never_fall_below_one_occurrence(
 )
 def test_shared_negatives_grow_with_what_gensim_would_draw(negative, window, expected):
     assert shared_negatives(Objective(True, negative, False, window)) == expected
+
+
+@pytest.mark.parametrize("skip_gram", [True, False])
+def test_window_wider_than_the_sentences_expects_no_more_pairs_than_they_have(skip_gram):
+    def expected(window, **more):
+        objective = Objective(skip_gram=skip_gram, negative=5, hierarchical=False, window=window)
+        return plan(range(200, 0, -1), objective, epoch_tokens=1e4, **more).input_pairs
+
+    assert np.allclose(expected(500, neighbors=9.0), expected(8))  # a window of 8, shrunk, has 9 pairs
+    assert np.array_equal(expected(5, neighbors=100.0), expected(5))
+    assert (expected(500, neighbors=0.0) >= 1).all()

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+from gensim.models import Word2Vec
 from support import in_time
 from training import SMALL, STEP_ATOL, TOPICS, WORDS, built, each_mode, flat, gensims, of_mode, ours, train
 
@@ -107,3 +108,15 @@ def test_training_stays_stable(case, sg, hs, workers):
     model = in_time(lambda: ours(corpus, **settings, workers=workers))
     assert np.isfinite(model.wv.vectors).all()
     assert largest_norm(model) <= (5 * gensim_norm if gensim_norm >= 2 else 10)
+    assert largest_norm(model) <= (5 * gensim_norm if gensim_norm >= 2 else 10)
+
+
+@pytest.mark.parametrize("sg", [0, 1])
+def test_window_wider_than_every_sentence_learns_as_much_as_gensims(sg):
+    rng = np.random.default_rng(1)
+    baskets = [[f"item{n}" for n in rng.choice(90, 15, replace=False)] for _ in range(60)]
+    settings = {"vector_size": 30, "window": 500, "min_count": 1, "workers": 1, "epochs": 40, "sample": 0, "seed": 1}
+    lengths = [
+        np.linalg.norm(kind(baskets, sg=sg, **settings).wv.vectors, axis=1).mean() for kind in (Word2Vec, TorchWord2Vec)
+    ]
+    assert lengths[1] == pytest.approx(lengths[0], rel=0.2)  # a third of it when 500 neighbors were expected

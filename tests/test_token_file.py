@@ -331,12 +331,19 @@ def test_command_encodes_once_and_again_after_a_change(text, tmp_path, capsys):
     [
         (["gone.txt", "-o", "out.tok"], "gone.txt"),
         (["corpus.txt", "-o", "no/such/folder/out.tok"], "folder"),
-        (["corpus.txt", "-o", "out.tok", "--max-sentence-length", "0"], "max_sentence_length=0"),
     ],
-    ids=["no corpus", "no folder", "length 0"],
+    ids=["no corpus", "no folder"],
 )
 def test_command_reports_errors(arguments, message, text, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["encode", *arguments]) == 1
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.tok").exists()
+
+
+def test_command_refuses_sentences_of_no_words(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["encode", "corpus.txt", "-o", "out.tok", "--max-sentence-length", "0"])
+    assert "--max-sentence-length: 0 is too small" in capsys.readouterr().err
     assert not (tmp_path / "out.tok").exists()

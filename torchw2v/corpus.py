@@ -78,6 +78,11 @@ class EncodedCorpus:
         """Words, unknown ones included."""
         return int(self.raw_offsets[-1])
 
+    def neighbors(self) -> float:
+        """Other tokens in the sentence of a token, on average over tokens."""
+        lengths = np.diff(self.sentence_offsets).astype(np.float64)
+        return float((lengths * (lengths - 1)).sum() / max(lengths.sum(), 1.0))
+
     def chunks(
         self, size: int, first_position: int = 0, start: int = 0, *, final: bool = True
     ) -> Generator[CorpusChunk, None, None]:

@@ -131,7 +131,8 @@ class EpochTraining(Word2Vec):
         """What the epoch is trained with, and from where: its beginning, or where a checkpoint left it."""
         keeper = self._keeper
         position = keeper.take_up(cur_epoch, corpus) if keeper is not None else None
-        run = self._begin_run(known if position is None else position.plan_tokens, callbacks)
+        neighbors = corpus.neighbors() if corpus is not None and self._run is None else math.inf
+        run = self._begin_run(known if position is None else position.plan_tokens, callbacks, neighbors)
         if position is None:
             position = Position(
                 epoch=cur_epoch,
@@ -170,7 +171,7 @@ class EpochTraining(Word2Vec):
 
     # ---- weights in, weights out -----------------------------------------------------------------------------
 
-    def _begin_run(self, epoch_tokens: float, callbacks: Any) -> Run:
+    def _begin_run(self, epoch_tokens: float, callbacks: Any, neighbors: float = math.inf) -> Run:
         """The engine and weights of this train() call; made at its first epoch, refreshed where somebody may look."""
         run = self._run
         if run is not None:
@@ -183,8 +184,8 @@ class EpochTraining(Word2Vec):
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
         plan = make_plan(
-            objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens,
-            on_device=choice.device.type != "cpu",
+            objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens, neighbors=neighbors,
+            on_device=choice.device.type != "cpu" or choice.engine.startswith("triton"),
         )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",

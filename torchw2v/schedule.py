@@ -54,6 +54,7 @@ def make_plan(
     tile: int = TILE,
     step_tokens: int | None = None,
     on_device: bool = False,
+    neighbors: float = math.inf,
 ) -> Plan:
     """Choose the step size and the row caps.
 
@@ -73,6 +74,8 @@ def make_plan(
         Tokens in a step of a CPU thread at most; chosen by mode if not given.
     on_device : bool
         One stream of work on an accelerator: a step is all that is in flight.
+    neighbors : float
+        Other words in the sentence of a token, on average: a window wider than the sentences has no more pairs.
     """
     kept = counts * (tables.keep_thresholds / np.float64(2**32 - 1))
     total = max(float(kept.sum()), 1e-9)
@@ -91,7 +94,8 @@ def make_plan(
     tokens = step_tiles * tile * threads
 
     shared = shared_negatives(objective)
-    contexts = min(objective.pairs_per_token, MAX_BLOCK_ROWS) if objective.skip_gram else objective.pairs_per_token
+    contexts = max(1.0, min(objective.pairs_per_token, neighbors))
+    contexts = min(contexts, MAX_BLOCK_ROWS) if objective.skip_gram else contexts
     pairs_of_output = contexts if objective.skip_gram else 1.0
 
     def summed(chance: np.ndarray, pairs: float) -> np.ndarray:

@@ -208,6 +208,11 @@ class MappedCorpus:
         """As EncodedCorpus.chunks."""
         return chunks_of_parts(self._parts(), size)
 
+    def neighbors(self) -> float:
+        """As EncodedCorpus.neighbors; reads the file once."""
+        of_parts = [(part.neighbors() * part.known_words, part.known_words) for part in self._parts()]
+        return sum(total for total, _ in of_parts) / max(sum(words for _, words in of_parts), 1)
+
     def _parts(self) -> Iterator[EncodedCorpus]:
         for ids, offsets in self.file.parts():
             yield drop_unknown(np.array(ids), offsets, self.rows)

@@ -34,11 +34,11 @@ def similar(a, b):
 
 @pytest.mark.parametrize("sg", [0, 1])
 def test_entities_are_embedded_near_their_group(sg, graph):
-    vectors, literals = transformer(epochs=20, vector_size=20, sg=sg).fit_transform(graph, PEOPLE)
+    vectors, literals = transformer(epochs=100, vector_size=20, sg=sg).fit_transform(graph, PEOPLE)
     assert len(vectors) == 12 and len(literals) == 0
     within = np.mean([similar(vectors[0], vectors[n]) for n in range(1, 6)])
     across = np.mean([similar(vectors[0], vectors[n]) for n in range(6, 12)])
-    assert within > across
+    assert within - across > 0.5
 
 
 def test_training_goes_on_with_new_entities(graph):

@@ -26,14 +26,19 @@ def test_tables_name_what_the_classes_have():
 
 def test_stale_page_is_found_and_renewed(tmp_path, monkeypatch, capsys):
     page = tmp_path / "parity.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\noutdated words\n{END}\nafter\n")
     monkeypatch.setattr(parity, "PAGE", page)
     monkeypatch.setattr("sys.argv", ["parity", "--check"])
-    assert parity.main() == 1 and "old" in page.read_text() and "stale" in capsys.readouterr().err
+    assert parity.main() == 1 and "outdated words" in page.read_text() and "stale" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["parity"])
     assert parity.main() == 0
     text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and generated() in text and "old" not in text
+    assert (
+        text.startswith("before\n")
+        and text.endswith("\nafter\n")
+        and generated() in text
+        and "outdated words" not in text
+    )
     monkeypatch.setattr("sys.argv", ["parity", "--check"])
     assert parity.main() == 0
 

@@ -278,6 +278,8 @@ class NodesOf:
 
     def _path_bags(self, frame: Frame, dtype: torch.dtype, alpha: float) -> list[list[Nodes]]:
         rows, owner, label = self._tree.packed_paths(frame.centers)  # [k, P] each
+        if not rows.shape[1]:  # a vocabulary of one word has no tree
+            return [[] for _ in rows]
         crow = pad(self._tree.lengths(frame.centers).cumsum(1), (1, 0))
         examples = frame.examples.gather(1, owner).to(dtype).mul_(label >= 0)
         scale = self._frames.scale("nodes", rows, examples / NODE_PULL, alpha)
