@@ -489,7 +489,13 @@ def test_empty_lock_is_refused():
 @pytest.fixture
 def without_brakes(monkeypatch):
     """Neither few tokens in flight nor row caps: a large alpha then really destroys the weights."""
-    for name in ("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_TREE", "MAX_HOT_OCCURRENCES", "MAX_CORPUS_SHARE"):
+    for name in (
+        "MAX_IN_FLIGHT",
+        "MAX_IN_FLIGHT_TREE",
+        "MAX_IN_FLIGHT_TREE_CBOW",
+        "MAX_HOT_OCCURRENCES",
+        "MAX_CORPUS_SHARE",
+    ):
         monkeypatch.setattr(f"torchw2v.schedule.{name}", 1e9)
     monkeypatch.setattr("torchw2v.ops.frames.MAX_STALE_PULL", 1e30)
 
