@@ -19,8 +19,9 @@ MAX_IN_FLIGHT = 4096  # quality untouched at 4,096 with row caps, lower at 16,38
 # Hierarchical softmax: the root is on every path, so staleness costs more. Skip-gram, 3 M words of Wikipedia, 3 epochs,
 # analogies solved (gensim 0.096): 0.074 at 2,048 in flight, 0.079 at 512.
 MAX_IN_FLIGHT_TREE = 512
-# CBOW trains a path once a center, not six times: 6 M words of Wikipedia, 5 epochs, seeds 1 to 3, WordSim-353, SimLex-999
-# and analogies 0.408, 0.187, 0.086 at 1,024 in flight, 0.405, 0.186, 0.085 at 2,048 (gensim 0.394, 0.191, 0.082).
+# CBOW trains a path once a center, not six times: 6 M words of Wikipedia, 5 epochs, seeds 1 to 3, WordSim-353,
+# SimLex-999 and analogies 0.408, 0.187, 0.086 at 1,024 in flight, 0.405, 0.186, 0.085 at 2,048 (gensim 0.394, 0.191,
+# 0.082).
 MAX_IN_FLIGHT_TREE_CBOW = 2048
 # On an accelerator programs read weights that are microseconds old, not a step's snapshot. Not measured on one yet.
 MAX_IN_FLIGHT_TREE_DEVICE = 2048

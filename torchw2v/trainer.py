@@ -232,9 +232,9 @@ def _train_until_due(
             results.put(error)
 
     workers = [threading.Thread(target=work, name=f"torchw2v-{n}", daemon=True) for n in range(threads)]
-    for worker in workers:
-        worker.start()
-    try:
+    try:  # from here on: Ctrl-C while threads start would leave some running into the interpreter's end
+        for worker in workers:
+            worker.start()
         for part, tally in _collected(results, threads):
             report.add(part, tally)
             progress(report)
@@ -243,7 +243,8 @@ def _train_until_due(
     finally:
         stop.set()
         for worker in workers:
-            worker.join()
+            if worker.ident is not None:  # it was started
+                worker.join()
     return ended.is_set()
 
 
@@ -359,8 +360,8 @@ def prefetched(source: Iterator[Item], depth: int) -> Generator[Item, None, None
             offer(None, error)
 
     filler = threading.Thread(target=fill, name="torchw2v-prefetch", daemon=True)
-    filler.start()
     try:
+        filler.start()
         while True:
             item, error = ready.get()
             if error is not None:
@@ -370,4 +371,5 @@ def prefetched(source: Iterator[Item], depth: int) -> Generator[Item, None, None
             yield item
     finally:
         stop.set()
-        filler.join()
+        if filler.ident is not None:
+            filler.join()
