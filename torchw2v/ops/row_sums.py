@@ -55,7 +55,10 @@ class RowSums:
     order: torch.Tensor | None = None
 
     def sums(self, values: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Values [*, D] weighted and summed: [U, D]. `weights` [M], in the values' order, replace those prepared."""
+        """Values [*, D] weighted and summed: [U, D]. `weights` [M], in the values' order, replace those prepared.
+
+        Values that are not summed are weighted in place.
+        """
         if weights is None:
             weights = self.weights
         elif self.order is not None:
@@ -64,11 +67,22 @@ class RowSums:
             return embedding_bag(self.sources, values, self.starts, mode="sum", per_sample_weights=weights)
         if self.sources is not None:
             values = values.index_select(0, self.sources)
-        return values if weights is None else values * weights.unsqueeze(1)
+        return values if weights is None else values.mul_(weights.unsqueeze(1))
 
     def update(self, matrix: torch.Tensor, values: torch.Tensor, weights: torch.Tensor | None = None) -> RowUpdate:
         """The sums, to be added to a matrix."""
         return RowUpdate(matrix, self.rows, self.sums(values, weights))
+
+
+def rows_as_they_come(rows: torch.Tensor, weights: torch.Tensor) -> list[RowSums]:
+    """Prepare k steps without sums: for rows most of which a step has once, which sorting would not pay for.
+
+    Parameters
+    ----------
+    rows : int64 tensor [k, M]
+    weights : tensor [k, M]
+    """
+    return [RowSums(of_step, weights=factor) for of_step, factor in zip(rows, weights, strict=True)]
 
 
 def row_sums(

@@ -31,7 +31,7 @@ from torch.nn.functional import embedding, pad, softplus
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.frames import Frame, Frames, Part, ahead_of
-from torchw2v.ops.row_sums import RowSums, RowUpdate, row_sums
+from torchw2v.ops.row_sums import RowSums, RowUpdate, rows_as_they_come
 from torchw2v.ops.torch_nodes import Nodes, NodesOf, loss_of, pull_of
 from torchw2v.ops.trees import Tree
 from torchw2v.tables import busiest_nodes, positive_share
@@ -200,7 +200,7 @@ class TorchEngine:
             nodes = self._nodes.prepare(frame, window, step.alpha)
             if self.job.plan.inputs_ahead:
                 ahead = ahead_of(frame.examples, dtype).mul_(frame.scale).unsqueeze(2).unbind()
-        sums = row_sums(frame.line, frame.scale)
+        sums = rows_as_they_come(frame.line, frame.scale)
         for k in range(steps):
             yield Unit(
                 frame.line[k], sums[k], shape, gather[k], spread[k], words[k], nodes[k], ahead[k], step.compute_loss
@@ -220,7 +220,7 @@ class TorchEngine:
         weight = weight.view(steps, groups, 1, plan.group)
         # Where most negatives are the center itself, they undo the moves: tiny vocabularies.
         ahead = ahead_of(frame.contexts, dtype).mul_(share.clamp_(min=0)).mul_(frame.row_scale[:, : share.shape[1]])
-        sums = row_sums(frame.rows, frame.row_scale)
+        sums = rows_as_they_come(frame.rows, frame.row_scale)
         parts = zip(frame.rows, label, minus_q, weight, ahead.unsqueeze(2), sums, strict=True)
         return [Words(*part) for part in parts]
 
