@@ -5,6 +5,8 @@ Numbers are those of https://github.com/piskvorky/gensim/issues. Several numbers
 
 import itertools
 import math
+import pickle
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ from gensim.models.word2vec import LineSentence
 from gensim.test.utils import common_texts, datapath, lee_corpus_list
 from support import in_time
 
-from torchw2v import TorchWord2Vec
+from torchw2v import StopTraining, TorchWord2Vec
 from torchw2v.ops.torch_engine import TorchEngine
+from torchw2v.word_table import WordTable
 
 MODES = pytest.mark.parametrize(
     ("sg", "hs"), [(1, 0), (0, 0), (1, 1), (0, 1)], ids=["sg-ns", "cbow-ns", "sg-hs", "cbow-hs"]
@@ -232,3 +235,64 @@ def test_gensim_error_in_the_corpus_reaches_the_caller(reads):
 
     with pytest.raises(OSError, match="disk gone"):
         in_time(lambda: TorchWord2Vec(Failing(common_texts), **SMALL))
+
+
+def test_gensim_400_406_668_2078_several_threads_scan_the_vocabulary(tmp_path, monkeypatch):
+    """One Python loop counts in gensim, whatever `workers` is; here blocks of text are looked up by all of them."""
+    path = tmp_path / "text.txt"
+    path.write_bytes(Path(datapath("lee_background.cor")).read_bytes() * 20)
+    threads, find = set(), WordTable.find
+
+    def noted(self, *arguments, **options):
+        threads.add(threading.get_ident())
+        return find(self, *arguments, **options)
+
+    monkeypatch.setattr(WordTable, "find", noted)
+    models = [TorchWord2Vec(**{**SMALL, "workers": workers}) for workers in (4, 1)]
+    for model in models:
+        model.build_vocab(corpus_file=str(path))
+    assert len(threads) > 1
+    assert models[0].wv.index_to_key == models[1].wv.index_to_key
+
+
+def test_gensim_1997_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
+    """gensim's saved model knows neither the place in the corpus nor the learning rate."""
+
+    def interrupt(model):
+        if len(model.training_history) == 2:
+            raise KeyboardInterrupt
+
+    settings = {**SMALL, "epochs": 4, "deterministic": True, "checkpoint": str(tmp_path / "run"), "checkpoint_words": 1}
+    whole = TorchWord2Vec(lee_corpus_list, **{**settings, "checkpoint": None, "checkpoint_words": None})
+    with pytest.raises(KeyboardInterrupt):
+        TorchWord2Vec(lee_corpus_list, **settings, callbacks=[AtEpochEnd(interrupt)])
+    resumed = TorchWord2Vec.resume(str(tmp_path / "run"), lee_corpus_list)
+    assert np.array_equal(resumed.wv.vectors, whole.wv.vectors)
+
+
+def test_gensim_3103_2182_3078_a_callback_ends_the_training():
+    def enough(model):
+        if len(model.training_history) == 2:
+            raise StopTraining
+
+    model = TorchWord2Vec(lee_corpus_list, **SMALL, epochs=50, callbacks=[AtEpochEnd(enough)])
+    assert len(model.training_history) == 2 and np.isfinite(model.wv.vectors).all()
+
+
+def test_gensim_3663_3646_a_file_without_pickle_brings_the_model_back(tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    model = TorchWord2Vec(lee_corpus_list, **SMALL)
+    monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("unpickled"))
+    monkeypatch.setattr(pickle, "load", lambda *_: pytest.fail("unpickled"))
+    model.save_safetensors(tmp_path / "model.safetensors")
+    loaded = TorchWord2Vec.load_safetensors(tmp_path / "model.safetensors")
+    assert np.array_equal(loaded.wv.vectors, model.wv.vectors) and np.array_equal(loaded.syn1neg, model.syn1neg)
+
+
+def test_gensim_2987_350_527_3333_many_queries_at_once():
+    model = TorchWord2Vec(lee_corpus_list, **SMALL)
+    words = model.wv.index_to_key[:50]
+    for word, answer in zip(words, model.most_similar_batch(words, topn=5), strict=True):
+        expected = model.wv.most_similar(word, topn=5)
+        assert [key for key, _ in answer] == [key for key, _ in expected]
+        assert [score for _, score in answer] == pytest.approx([score for _, score in expected], abs=1e-5)
