@@ -1,6 +1,7 @@
 """Where there is no CUDA device, Triton kernels run in Triton's interpreter: the same tests, on the CPU."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -22,3 +23,8 @@ def trained_tokens(monkeypatch):
 
     monkeypatch.setattr(TorchEngine, "train_chunk", spy)
     return seen
+
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so does every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
