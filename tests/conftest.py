@@ -25,6 +25,29 @@ def trained_tokens(monkeypatch):
     return seen
 
 
+@pytest.fixture
+def crash_after(monkeypatch):
+    """Crash when so many checkpoints have been written in train() calls from now on."""
+
+    from checkpointed import Crash
+
+    from torchw2v.checkpoint import RunKeeper
+
+    def arm(number):
+        written, original = [], RunKeeper._write
+
+        def write(self, document):
+            original(self, document)
+            written.append(document)
+            if len(written) == number:
+                monkeypatch.setattr(RunKeeper, "_write", original)
+                raise Crash
+
+        monkeypatch.setattr(RunKeeper, "_write", write)
+
+    return arm
+
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so does every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,21 +1,13 @@
 """Small models on two topics, ours and gensim's, and how they are compared."""
 
-import random
-
 import numpy as np
 import pytest
 from gensim.models import Word2Vec
-from gensim.models.callbacks import CallbackAny2Vec
+from training import topics
 
 from torchw2v import TorchWord2Vec
 
-
-def topics(sentences=80, length=10, seed=4):
-    draw = random.Random(seed)
-    return [[f"{topic}{draw.randrange(7)}" for _ in range(length)] for topic in "xy" for _ in range(sentences // 2)]
-
-
-TOPICS = topics()
+TOPICS = topics(80)
 WORDS = sum(map(len, TOPICS))
 SMALL = {"vector_size": 12, "min_count": 1, "workers": 1, "sample": 0.01, "window": 3, "epochs": 2, "seed": 5}
 
@@ -51,11 +43,3 @@ def assert_same_weights(one, other):
     for left, right in pairs:
         assert np.array_equal(left, right)
     assert one.wv.index_to_key == other.wv.index_to_key
-
-
-class AtEpochEnd(CallbackAny2Vec):
-    def __init__(self, do):
-        self.do = do
-
-    def on_epoch_end(self, model):
-        self.do(model)

@@ -14,7 +14,6 @@ from gensim.models.callbacks import CallbackAny2Vec
 from support import in_time
 
 from torchw2v import TorchWord2Vec
-from torchw2v.ops.torch_engine import TorchEngine
 
 RING = {node: [(node - 1) % 12, (node + 1) % 12, (node + 2) % 12] for node in range(12)}
 WALK = 15  # nodes in a walk
@@ -61,18 +60,11 @@ def train(model, corpus, **arguments):
 
 
 @pytest.fixture
-def engine_calls(monkeypatch):
+def engine_calls(monkeypatch, trained_tokens):
     """Token ids of each chunk our engine trained; gensim's own routines raise."""
-    calls, original = [], TorchEngine.train_chunk
-
-    def spy(self, weights, chunk, step):
-        calls.append(chunk.token_ids[chunk.start : chunk.stop].tolist())
-        return original(self, weights, chunk, step)
-
-    monkeypatch.setattr(TorchEngine, "train_chunk", spy)
     for name in ("train_batch_sg", "train_batch_cbow", "train_epoch_sg", "train_epoch_cbow"):
         monkeypatch.setattr(gensim.models.word2vec, name, refuse(name))
-    return calls
+    return trained_tokens
 
 
 def refuse(name):

@@ -13,13 +13,13 @@ from small_models import (
     SMALL,
     TOPICS,
     WORDS,
-    AtEpochEnd,
     assert_same_weights,
     each_mode,
     gensims,
     ours,
     train,
 )  # fmt: skip
+from training import AtEpochEnd
 
 from torchw2v import TorchWord2Vec
 from torchw2v.ops.torch_engine import TorchEngine

@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from gensim.models.callbacks import CallbackAny2Vec
-from small_models import TOPICS, WORDS, AtEpochEnd, assert_same_weights, each_mode, ours, train
+from small_models import TOPICS, WORDS, assert_same_weights, each_mode, ours, train
 from support import in_time
+from training import AtEpochEnd
 
 from torchw2v import StopTraining, TensorBoardWriter, TorchWord2Vec
 from torchw2v.errors import NothingToPlotError

@@ -47,6 +47,7 @@ KEPT = 2  # a checkpoint that turns out to be damaged leaves the one before it
 _FORMAT = "torchw2v checkpoint"
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz")
 _PARTS = {"call", "interval", "epochs_done", "position", "model"}
+# What numpy, zipfile and zlib raise for files that are cut short, overwritten or packed in an unknown way.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 

@@ -1,0 +1,71 @@
+"""Runs that are kept on disk, and how they are interrupted and compared."""
+
+import functools
+import random
+
+import numpy as np
+import pytest
+
+from torchw2v import TorchWord2Vec
+
+
+def corpus(sentences=480, seed=7):
+    """Sentences of uneven length, Zipf-like, with words that min_count drops."""
+    draw = random.Random(seed)
+    return [
+        [f"{topic}{min(draw.randrange(90), draw.randrange(90))}" for _ in range(draw.randrange(0, 30))]
+        for topic in "wxyz"
+        for _ in range(sentences // 4)
+    ]
+
+
+CORPUS = corpus()
+WORDS = sum(map(len, CORPUS))
+SETTINGS = {
+    "vector_size": 16, "min_count": 2, "sample": 1e-3, "window": 3, "epochs": 3, "seed": 5, "device": "cpu",
+    "compute_loss": True,
+}  # fmt: skip
+# The settings that promise bit-equality, over all four modes.
+EXACT = {
+    "deterministic-sg-ns": {"deterministic": True, "workers": 2, "sg": 1},
+    "deterministic-cbow-hs": {"deterministic": True, "workers": 3, "hs": 1, "negative": 0},
+    "one-worker-sg-hs": {"workers": 1, "sg": 1, "hs": 1, "negative": 0},
+    "one-worker-cbow-ns": {"workers": 1},
+    "reference": {"engine": "reference", "sg": 1},
+}
+each_exact = pytest.mark.parametrize("exact", EXACT.values(), ids=EXACT)
+TIMES = ("seconds", "words_per_second")
+
+
+def run(sentences=CORPUS, **settings):
+    return TorchWord2Vec(sentences, **{**SETTINGS, **settings})
+
+
+def assert_same_run(one, other):
+    """Weights, progress, loss, history and random state; not times."""
+    assert one.wv.index_to_key == other.wv.index_to_key
+    for name in ("syn1neg", "syn1"):
+        assert hasattr(one, name) == hasattr(other, name)
+        if hasattr(one, name):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert np.array_equal(one.wv.vectors, other.wv.vectors)
+    for name in ("train_count", "min_alpha_yet_reached", "running_training_loss", "alpha", "min_alpha", "epochs"):
+        assert getattr(one, name) == getattr(other, name), name
+    histories = [[{k: v for k, v in e.items() if k not in TIMES} for e in m.training_history] for m in (one, other)]
+    assert histories[0] == histories[1]
+
+
+class Crash(Exception):
+    """Stands for the end of the process."""
+
+
+@functools.cache
+def uninterrupted(name):
+    """The model that EXACT's settings of this name give."""
+    return run(**EXACT[name])
+
+
+def interrupted(folder, crash_after, number, sentences=CORPUS, **settings):
+    crash_after(number)
+    with pytest.raises(Crash):
+        run(sentences, checkpoint=folder, **{"checkpoint_seconds": 0, **settings})
