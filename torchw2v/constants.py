@@ -16,3 +16,6 @@ MAX_STALE_PULL = 0.6
 NODE_PULL = 4.0
 
 UINT32_SPAN = 2**32  # a draw is a uniform integer in [0, UINT32_SPAN)
+
+# Contexts that the sequential engine trains together, and that share negatives.
+MAX_SEQUENTIAL_BLOCK = 10

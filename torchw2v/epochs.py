@@ -179,7 +179,7 @@ class EpochTraining(Word2Vec):
                 run.weights = weights_of(self, run.choice.device)
             return run
         choice = self.running_on
-        several = choice.engine == "torch" and choice.device.type == "cpu"
+        several = choice.engine in ("torch", "numba") and choice.device.type == "cpu"
         threads = self.workers if several else 1
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)

@@ -71,9 +71,10 @@ def in_float64(weights):
 
 
 def assert_engine_agrees(
-    make_engine, job, ids, offsets, weights, *, start=0, stop=TOKENS, alpha=0.025, atol=STEP64_ATOL, clear=1000
+    make_engine, job, ids, offsets, weights, *, start=0, stop=TOKENS, alpha=0.025, atol=STEP64_ATOL, clear=1000,
+    make_definition=ReferenceEngine,
 ):
-    """The engine changes the weights as the reference does in float64, and counts the same words, pairs and loss.
+    """The engine changes the weights as its definition does in float64, and counts the same words, pairs and loss.
 
     Every matrix has to move by `clear` times the tolerance at least: an engine that does nothing cannot pass.
     """
@@ -83,7 +84,7 @@ def assert_engine_agrees(
     step = Step(alpha, draw_key(1, 2, 3), compute_loss=True)
     tally, expected = (
         make_engine(job).train_chunk(ours, chunk, step),
-        ReferenceEngine(job).train_chunk(definition, chunk, step),
+        make_definition(job).train_chunk(definition, chunk, step),
     )
     assert (tally.effective_words, tally.pairs) == (expected.effective_words, expected.pairs)
     assert tally.loss == pytest.approx(expected.loss, rel=1e-4)

@@ -15,7 +15,7 @@ from torchw2v.ops.torch_engine import TorchEngine
 
 MIN_CAPABILITY = (8, 0)  # TF32 products
 DeviceLike = str | torch.device | None
-ENGINES = ("auto", "reference", "torch", "triton", "triton-ieee")
+ENGINES = ("auto", "reference", "torch", "numba", "triton", "triton-ieee")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Choice:
     ----------
     device : torch.device
     engine : str
-        "reference", "torch", "triton" (products in TF32) or "triton-ieee" (products in float32).
+        "reference", "torch", "numba", "triton" (products in TF32) or "triton-ieee" (products in float32).
     reason : str
         Why these, for the log and for `model.engine_reason`.
     """
@@ -40,6 +40,7 @@ class Choice:
         builders: dict[str, Callable[[], Engine]] = {
             "reference": lambda: ReferenceEngine(job),
             "torch": lambda: TorchEngine(job, self.device),
+            "numba": lambda: _numba_engine(job),
             "triton": lambda: _triton_engine(job, self.device, "tf32"),
             "triton-ieee": lambda: _triton_engine(job, self.device, "ieee"),
         }
@@ -50,6 +51,21 @@ def _triton_engine(job: Job, device: torch.device, precision: str) -> Engine:
     from torchw2v.ops.triton_engine import TritonEngine  # only here: triton is not everywhere
 
     return TritonEngine(job, device, precision=precision)
+
+
+def _numba_engine(job: Job) -> Engine:
+    from torchw2v.ops.numba_engine import NumbaEngine  # only here: an extra, and importing it takes a second
+
+    return NumbaEngine(job)
+
+
+def _numba_missing(device: torch.device) -> str | None:
+    """Why the compiled engine cannot run on a device, or None where it can."""
+    if device.type != "cpu":
+        return f"numba's engine runs on the CPU only, not on {device}"
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed (pip install 'torchw2v[numba]')"
+    return None
 
 
 def _triton_missing(device: torch.device) -> str | None:
@@ -96,7 +112,8 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
     device : str, torch.device or None
         "auto" (same as None), or anything that torch.device accepts.
     engine : str or None
-        "auto" (same as None), "torch", "triton" or "triton-ieee" (CUDA only), or "reference" (CPU only, slow).
+        "auto" (same as None), "torch", "numba" (CPU only), "triton" or "triton-ieee" (CUDA only), or "reference"
+        (CPU only, slow).
     deterministic : bool
         Asks for vectors that do not depend on the number of threads; CPU only.
 
@@ -126,12 +143,17 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
         raise EngineUnavailableError(f"engine='reference' runs on the CPU only, not on {found}; use engine='torch'")
     if deterministic and found.type != "cpu":
         raise EngineUnavailableError(f"deterministic=True is offered on the CPU only, not on {found}; use device='cpu'")
-    missing = _triton_missing(found)
+    no_triton, no_numba = _triton_missing(found), _numba_missing(found)
+    if no_numba is None and deterministic:
+        no_numba = "deterministic=True needs engine 'torch'"
     if engine is not None and engine != "auto":
-        if engine.startswith("triton") and missing:
+        missing = no_triton if engine.startswith("triton") else no_numba if engine == "numba" else None
+        if missing:
             raise EngineUnavailableError(f"engine={engine!r} was asked for, but {missing}; use engine='torch'")
         return Choice(found, engine, f"{reason}; engine={engine!r} was asked for")
-    if missing is None:
+    if no_triton is None:
         return Choice(found, "triton", f"{reason}; engine='auto': fused Triton kernels on a CUDA device")
-    why = "" if found.type == "cpu" else f" ({missing})"
-    return Choice(found, "torch", f"{reason}; engine='auto': portable torch operations{why}")
+    if no_numba is None:
+        return Choice(found, "numba", f"{reason}; engine='auto': loops compiled by numba on a CPU")
+    why = no_numba if found.type == "cpu" else no_triton
+    return Choice(found, "torch", f"{reason}; engine='auto': portable torch operations ({why})")

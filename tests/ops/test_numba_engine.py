@@ -1,0 +1,94 @@
+"""The compiled sequential engine is its definition, step by step, and that is gensim's order of updates."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from torchw2v.errors import TrainingDivergedError
+from torchw2v.ops import sequential
+from torchw2v.ops.contract import Chunk, Step
+from torchw2v.ops.draws import draw_key, draws_numpy
+from torchw2v.ops.numba_engine import NumbaEngine
+from torchw2v.ops.numba_kernels import Pace, _sigmoid, draw
+from torchw2v.ops.sequential import SequentialReference
+
+from .engine_cases import MODES, TOKENS, VOCABULARY, assert_engine_agrees, case, matrices
+
+# float32 against float64 over a chunk of 150 tokens, each update read by the next: some hundred updates a row, each off by
+# at most 1e-7 of values of size 1.
+ATOL = 1e-5
+agrees = partial(assert_engine_agrees, NumbaEngine, atol=ATOL, clear=100, make_definition=SequentialReference)
+
+
+def float32(*arguments, **settings):
+    return case(*arguments, **settings, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("shrink", [True, False], ids=["shrunk", "fixed"])
+@pytest.mark.parametrize("window", [1, 5, 35, 1000])
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_compiled_chunk_equals_definition(skip_gram, outputs, mean, window, shrink):
+    agrees(*float32(skip_gram, outputs, window, shrink, mean, size=7))
+
+
+@pytest.mark.parametrize("size", [1, 63, 100, 300])
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_compiled_chunk_equals_definition_at_any_vector_size(skip_gram, outputs, mean, size):
+    # Sums of ten rows of 300 make scores of 50: there the definition in float32 is itself off by 8e-5.
+    agrees(*float32(skip_gram, outputs, 5, True, mean, size=size), atol=1e-4 if size == 300 and not mean else ATOL)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(10, 60), (1, 2), (71, 73), (100, 150), (3, 3)])
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_a_chunk_may_cut_sentences(skip_gram, outputs, mean, start, stop):
+    if start == stop:
+        job, ids, offsets, weights = float32(skip_gram, outputs, 5, True, mean, size=7, sample=0)
+        ours = weights()
+        tally = NumbaEngine(job).train_chunk(ours, Chunk(ids, offsets, start, stop, 0), Step(0.1, draw_key(1)))
+        assert tally.effective_words == 0 and torch.equal(ours.inputs, weights().inputs)
+    else:
+        agrees(*float32(skip_gram, outputs, 5, True, mean, size=7, sample=0), start=start, stop=stop)
+
+
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_subsampling_reaches_across_a_cut(skip_gram, outputs, mean):
+    agrees(*float32(skip_gram, outputs, 3, True, mean, size=7, sample=0.001), start=20, stop=60)
+
+
+def test_blocks_hold_different_contexts(monkeypatch):
+    monkeypatch.setattr(sequential, "MAX_SEQUENTIAL_BLOCK", 2)
+    assert list(sequential._different([3, 3, 5, 6, 3])) == [[3], [3, 5], [6, 3]]
+
+
+def test_draws_are_those_of_every_engine():
+    key = draw_key(3, 4)
+    pace = Pace(0.1, key.first, key.second, False)
+    for position in (0, 1, 2**31, 2**32 - 1, 2**32, 5_000_000_000):
+        for lane in (0, 1, 2, 70_000):
+            assert draw(pace, position, lane) == draws_numpy(key, np.array([position]), lane)[0]
+
+
+def test_sigmoid_is_exact_to_float32():
+    scores = np.linspace(-40, 40, 100_001).astype(np.float32)
+    ours = np.array([_sigmoid(score) for score in scores])
+    assert np.abs(ours - 1 / (1 + np.exp(-scores.astype(np.float64)))).max() < 2e-7
+
+
+def test_an_infinite_update_is_an_error():
+    job, ids, offsets, weights = float32(True, "ns", 5, True, True, size=7)
+    broken = weights()
+    broken.inputs[:] = float("inf")
+    with pytest.raises(TrainingDivergedError, match=r"alpha=0\.025"):
+        NumbaEngine(job).train_chunk(broken, Chunk(ids, offsets, 0, TOKENS, 0), Step(0.025, draw_key(5)))
+
+
+@pytest.mark.parametrize("chunk_type", ["plain", "read-only"])
+def test_mapped_corpora_are_read_only(chunk_type):
+    job, ids, offsets, weights = float32(True, "ns+hs", 5, True, True, size=7)
+    ids.flags.writeable = chunk_type == "plain"
+    ours = weights()
+    tally = NumbaEngine(job).train_chunk(ours, Chunk(ids, offsets, 0, TOKENS, 0), Step(0.025, draw_key(5)))
+    assert tally.pairs > VOCABULARY
+    assert all(torch.isfinite(matrix).all() for matrix in matrices(ours))

@@ -1,0 +1,89 @@
+"""The sequential engine for CPU cores: gensim's order of updates, compiled by numba (an optional extra)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from torchw2v.constants import MAX_SEQUENTIAL_BLOCK
+from torchw2v.errors import TrainingDivergedError
+from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
+from torchw2v.ops.numba_kernels import Matrices, Pace, Rule, Scratch, Text, Vocabulary, train_chunk
+from torchw2v.tables import alias_table, noise_probabilities
+
+
+class NumbaEngine:
+    """Trains chunks center by center; threads may train chunks of their own at the same time (Hogwild, as gensim's).
+
+    Parameters
+    ----------
+    job : Job
+        Its plan is not used: no update is computed from rows older than the block at hand.
+    """
+
+    name = "numba"
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        tables, objective = job.tables, job.objective
+        none = np.zeros(0, np.int64)
+        accept = alias = none
+        if tables.cumulative is not None:
+            noise = alias_table(noise_probabilities(tables.cumulative))
+            accept, alias = noise.accept, noise.alias
+        points, labels, offsets = np.zeros(0, np.int32), np.zeros(0, np.float32), none
+        if tables.paths is not None:
+            points, labels, offsets = tables.paths.points, tables.paths.labels, tables.paths.offsets
+        self._vocabulary = Vocabulary(tables.keep_thresholds, accept, alias, points, labels, offsets)
+        self._rule = Rule(
+            objective.skip_gram,
+            objective.negative if tables.cumulative is not None else 0,
+            tables.paths is not None,
+            objective.window,
+            objective.shrink_windows,
+            objective.cbow_mean,
+        )
+        longest_path = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
+        self._targets = max(1 + objective.negative, longest_path)
+
+    def _scratch(self, width: int, contexts: int) -> Scratch:
+        most, targets = MAX_SEQUENTIAL_BLOCK if self._rule.skip_gram else 1, self._targets
+        shapes = (most, width), (most, width), (targets, width), (most, most), (most, targets), (most, targets), (1, most)
+        rows = [np.zeros(shape, np.float32) for shape in shapes]
+        return Scratch(
+            *rows, np.zeros(targets, np.int64), np.zeros(targets, np.float32), np.zeros(contexts, np.int64)
+        )
+
+    def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
+        """Change the weights in place.
+
+        Raises
+        ------
+        TrainingDivergedError
+            An update of the chunk is NaN or infinite.
+        """
+        if chunk.start >= chunk.stop:
+            return Tally()
+        width = weights.inputs.shape[1]
+        matrices = Matrices(*(_rows(m, width) for m in (weights.inputs, weights.outputs, weights.nodes)), _lock(weights))
+        text = Text(chunk.token_ids, chunk.sentence_offsets, chunk.start, chunk.stop, chunk.first_position)
+        pace = Pace(step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss)
+        scratch = self._scratch(width, 2 * self._rule.window)
+        words, pairs, loss, moved = train_chunk(matrices, self._vocabulary, text, self._rule, pace, scratch)
+        if not math.isfinite(moved):
+            raise TrainingDivergedError(
+                f"an update became NaN or infinite before token {chunk.first_position + chunk.stop} of the epoch, at "
+                f"alpha={step.alpha:g}. Lower alpha, or subsample frequent words more (a smaller `sample`)."
+            )
+        return Tally(words, pairs, loss)
+
+
+def _rows(matrix: torch.Tensor | None, width: int) -> np.ndarray:
+    """A view that shares memory with the tensor."""
+    return np.zeros((0, width), np.float32) if matrix is None else matrix.numpy()
+
+
+def _lock(weights: Weights) -> np.ndarray:
+    return np.zeros(0, np.float32) if weights.input_lock is None else weights.input_lock.numpy()

@@ -1,0 +1,462 @@
+"""Sequential word2vec on a CPU core, compiled by numba. Nothing here but loops; numba_engine.py checks and calls.
+
+The hidden rows of a center (skip-gram: its contexts; CBOW: their mean or sum) meet its targets (the center and its
+negatives; the nodes of its Huffman path) in blocks of M hidden rows h_c and N target rows z_t. gensim trains the pairs of
+such a block one after another, each from the rows that the one before it left:
+
+    g_ct = alpha (label_t - sigmoid(z_t h_c))     z_t += g_ct h_c     and, when a context is through,   h_c += sum_t g_ct z_t
+
+Target t has moved by sum_{b < c} g_bt h_b when context c meets it. So all of its scores follow from the products of the
+rows as they were, with no row read twice (P = the h_b h_c):
+
+    z_t h_c = z0_t h_c + sum_{b < c} g_bt P_bc
+    dz_t = sum_c g_ct h_c
+    dh_c = sum_t g_ct z0_t + sum_{b < c} (sum_t g_bt g_ct) h_b
+
+which is the same arithmetic in another order: small matrix products from rows that stay in the first-level cache, in
+place of three passes over memory a pair. It holds where the rows of a block are different rows; `_different` sees to it.
+Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. The same in plain steps: sequential.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from torchw2v.constants import MAX_SEQUENTIAL_BLOCK
+from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
+
+# Sums may be reordered and contracted (that is what makes vectors of them); NaN and infinity keep their meaning.
+# Without numba's runtime (_nrt) arrays are not counted by reference: the counters would be atomic, one for each array of
+# every tuple that is looked into, and shared by all threads. Measured on one core: cbow-ns 780 ns a token, without 450.
+_OPTIONS = {
+    "nogil": True,
+    "cache": True,
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+    "error_model": "numpy",
+}
+_compiled = njit(**_OPTIONS, _nrt=False)
+_inlined = njit(**_OPTIONS, _nrt=False, forceinline=True)
+_allocating = njit(**_OPTIONS)
+_LOW_WORD = np.uint64(0xFFFFFFFF)
+_ONE = np.float32(1)
+
+
+class Matrices(NamedTuple):
+    """What is trained: float32 [V, D], changed in place; of no rows where the objective has none of them."""
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+    nodes: np.ndarray
+    input_lock: np.ndarray  # [V], or empty: 1 everywhere
+
+
+class Vocabulary(NamedTuple):
+    """Tables of draws and paths, as in contract.Tables and tables.AliasTable; empty where not used."""
+
+    keep_thresholds: np.ndarray
+    accept: np.ndarray
+    alias: np.ndarray
+    points: np.ndarray
+    labels: np.ndarray
+    path_offsets: np.ndarray
+
+
+class Text(NamedTuple):
+    """contract.Chunk."""
+
+    token_ids: np.ndarray
+    sentence_offsets: np.ndarray
+    start: int
+    stop: int
+    first_position: int
+
+
+class Rule(NamedTuple):
+    """contract.Objective."""
+
+    skip_gram: bool
+    negative: int
+    hierarchical: bool
+    window: int
+    shrink_windows: bool
+    cbow_mean: bool
+
+
+class Pace(NamedTuple):
+    """contract.Step."""
+
+    alpha: float
+    first_key: int
+    second_key: int
+    compute_loss: bool
+
+
+class Scratch(NamedTuple):
+    """A block's rows and products. M hidden rows and N targets at most."""
+
+    hidden: np.ndarray  # [M, D]
+    error: np.ndarray  # [M, D]
+    target: np.ndarray  # [N, D]
+    product: np.ndarray  # [M, M]: P
+    score: np.ndarray  # [M, N]: z_t h_c
+    pull: np.ndarray  # [M, N]: g_ct
+    both: np.ndarray  # [1, M]: factors of hidden rows
+    row: np.ndarray  # [N] int64: rows of the targets
+    label: np.ndarray  # [N]
+    context: np.ndarray  # [C] int64: words of the contexts
+
+
+# ---- draws.py, bit by bit ---------------------------------------------------------------------------------------
+
+
+@_inlined
+def _mix(h):
+    h = h ^ (h >> np.uint64(16))
+    h = (h * np.uint64(0x85EBCA6B)) & _LOW_WORD
+    h = h ^ (h >> np.uint64(13))
+    h = (h * np.uint64(0xC2B2AE35)) & _LOW_WORD
+    return h ^ (h >> np.uint64(16))
+
+
+@_inlined
+def draw(pace, position, lane):
+    """draws.draws_numpy of one position and lane: uint64."""
+    at = np.uint64(position)
+    h = _mix((at + np.uint64(pace.first_key)) & _LOW_WORD)
+    h = h ^ (((at >> np.uint64(32)) * np.uint64(0x27D4EB2F)) & _LOW_WORD)
+    offset = np.uint64(lane) * np.uint64(0x9E3779B9) + np.uint64(pace.second_key)
+    return _mix((h + offset) & _LOW_WORD)
+
+
+@_inlined
+def _reach(rule, pace, position):
+    if not rule.shrink_windows:
+        return rule.window
+    return 1 + np.int64((draw(pace, position, LANE_WINDOW) * np.uint64(rule.window)) >> np.uint64(32))
+
+
+@_inlined
+def _noise_word(vocabulary, pace, position, lane):
+    product = draw(pace, position, lane) * np.uint64(len(vocabulary.accept))
+    column = np.int64(product >> np.uint64(32))
+    if np.int64(product & _LOW_WORD) < vocabulary.accept[column]:
+        return column
+    return vocabulary.alias[column]
+
+
+# ---- rows -------------------------------------------------------------------------------------------------------
+
+
+@_inlined
+def _products(out, left, rows, right, columns):
+    """out[a, b] = left[a] . right[b] for a < rows, b < columns: four at a time, so that left[a] is read once for them."""
+    width = left.shape[1]
+    for a in range(rows):
+        b = 0
+        while b + 4 <= columns:
+            s0 = s1 = s2 = s3 = np.float32(0)
+            for d in range(width):
+                x = left[a, d]
+                s0 += x * right[b, d]
+                s1 += x * right[b + 1, d]
+                s2 += x * right[b + 2, d]
+                s3 += x * right[b + 3, d]
+            out[a, b], out[a, b + 1], out[a, b + 2], out[a, b + 3] = s0, s1, s2, s3
+            b += 4
+        while b < columns:
+            s0 = np.float32(0)
+            for d in range(width):
+                s0 += left[a, d] * right[b, d]
+            out[a, b] = s0
+            b += 1
+
+
+@_inlined
+def _add(rows, r, factors, k, block, count):
+    """rows[r] += sum over c < count of factors[k, c] * block[c]: four at a time, so that rows[r] is written once."""
+    width = rows.shape[1]
+    c = 0
+    while c + 4 <= count:
+        f0, f1, f2, f3 = factors[k, c], factors[k, c + 1], factors[k, c + 2], factors[k, c + 3]
+        for d in range(width):
+            rows[r, d] += f0 * block[c, d] + f1 * block[c + 1, d] + f2 * block[c + 2, d] + f3 * block[c + 3, d]
+        c += 4
+    while c < count:
+        f0 = factors[k, c]
+        for d in range(width):
+            rows[r, d] += f0 * block[c, d]
+        c += 1
+
+
+@_inlined
+def _copy(out, k, rows, r):
+    for d in range(rows.shape[1]):
+        out[k, d] = rows[r, d]
+
+
+@intrinsic
+def _prefetch_line(typing, rows, r, d):
+    """Ask for the cache line of rows[r, d], by LLVM's prefetch."""
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        width = builder.extract_value(array.shape, 1)
+        offset = builder.add(builder.mul(arguments[1], width), arguments[2])
+        address = builder.bitcast(builder.gep(array.data, [offset]), ir.IntType(8).as_pointer())
+        word = ir.IntType(32)
+        fn_type = ir.FunctionType(ir.VoidType(), [address.type, word, word, word])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [address.type], fn_type)
+        builder.call(prefetch, [address, word(1), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.none(rows, types.int64, types.int64), generate
+
+
+@_inlined
+def _prefetch(rows, r):
+    for d in range(0, rows.shape[1], 16):
+        _prefetch_line(rows, np.int64(r), d)
+
+
+@_inlined
+def _prefetch_center(matrices, vocabulary, rule, pace, word, position):
+    """Ask for the output rows of a center that comes next: they lie anywhere in memory."""
+    if rule.negative:
+        _prefetch(matrices.outputs, word)
+        for k in range(rule.negative):
+            _prefetch(matrices.outputs, _noise_word(vocabulary, pace, position, LANE_NEGATIVES + k))
+    if rule.hierarchical:
+        for k in range(vocabulary.path_offsets[word], vocabulary.path_offsets[word + 1]):
+            _prefetch(matrices.nodes, vocabulary.points[k])
+
+
+@_inlined
+def _different(rows, start, stop):
+    """The first place of rows[start:stop] that repeats an earlier one; stop if there is none."""
+    for k in range(start + 1, stop):
+        for earlier in range(start, k):
+            if rows[earlier] == rows[k]:
+                return k
+    return stop
+
+
+# ---- a block ----------------------------------------------------------------------------------------------------
+
+
+@_inlined
+def _sigmoid(x):
+    """1 / (1 + exp(-x)), off by less than float32's rounding; without branches or calls, so that loops of it are vectors.
+
+    sigmoid(x) = (1 + tanh(x / 2)) / 2, tanh of half the argument by Lambert's continued fraction, cut after 13.
+    """
+    y = min(max(x, np.float32(-18)), np.float32(18)) * np.float32(0.25)
+    q = y * y
+    above = y * (np.float32(135135) + q * (np.float32(17325) + q * (np.float32(378) + q)))
+    below = np.float32(135135) + q * (np.float32(62370) + q * (np.float32(3150) + q * np.float32(28)))
+    return np.float32(0.5) + above * below / (below * below + above * above)
+
+
+@_inlined
+def _softplus(x):
+    return max(x, np.float32(0)) + np.log1p(math.exp(-abs(x)))
+
+
+@_compiled
+def _meet(matrix, first, stop, hidden_rows, pace, scratch):
+    """Train targets first..stop, different rows of a matrix, against the hidden rows; returns (loss, sum of scores)."""
+    alpha = np.float32(pace.alpha)
+    targets = stop - first
+    loss, moved = 0.0, np.float32(0)
+    for t in range(targets):
+        _copy(scratch.target, t, matrix, scratch.row[first + t])
+    _products(scratch.score, scratch.hidden, hidden_rows, scratch.target, targets)
+    for c in range(hidden_rows):
+        for b in range(c):
+            factor = scratch.product[b, c]
+            for t in range(targets):
+                scratch.score[c, t] += factor * scratch.pull[b, t]
+        for t in range(targets):
+            score, label = scratch.score[c, t], scratch.label[first + t]
+            scratch.pull[c, t] = alpha * (label - _sigmoid(score))
+            moved += score
+        if pace.compute_loss:
+            for t in range(targets):
+                score = scratch.score[c, t]
+                loss += _softplus(score if scratch.label[first + t] == 0 else -score)
+        _add(scratch.error, c, scratch.pull, c, scratch.target, targets)
+        for b in range(c):
+            both = np.float32(0)
+            for t in range(targets):
+                both += scratch.pull[c, t] * scratch.pull[b, t]
+            scratch.both[0, b] = both
+        _add(scratch.error, c, scratch.both, 0, scratch.hidden, c)
+    for t in range(targets):
+        for c in range(hidden_rows):
+            scratch.both[0, c] = scratch.pull[c, t]
+        _add(matrix, scratch.row[first + t], scratch.both, 0, scratch.hidden, hidden_rows)
+    return loss, moved
+
+
+@_compiled
+def _train_block(matrices, vocabulary, rule, pace, scratch, word, position, number, hidden_rows):
+    """Train a center's block: its `hidden_rows` hidden rows stand in the scratch, and so does then their error."""
+    _products(scratch.product, scratch.hidden, hidden_rows, scratch.hidden, hidden_rows)
+    for c in range(hidden_rows):
+        for d in range(scratch.error.shape[1]):
+            scratch.error[c, d] = 0
+    loss, moved = 0.0, np.float32(0)
+    if rule.negative:
+        scratch.row[0], scratch.label[0] = word, _ONE
+        count = 1
+        for k in range(rule.negative):
+            noise = _noise_word(vocabulary, pace, position, LANE_NEGATIVES + number * rule.negative + k)
+            if noise != word:
+                scratch.row[count], scratch.label[count] = noise, np.float32(0)
+                count += 1
+        first = 0
+        while first < count:
+            stop = _different(scratch.row, first, count)
+            part = _meet(matrices.outputs, first, stop, hidden_rows, pace, scratch)
+            loss, moved, first = loss + part[0], moved + part[1], stop
+    if rule.hierarchical:
+        begin = vocabulary.path_offsets[word]
+        count = vocabulary.path_offsets[word + 1] - begin
+        for k in range(count):
+            scratch.row[k], scratch.label[k] = vocabulary.points[begin + k], vocabulary.labels[begin + k]
+        part = _meet(matrices.nodes, 0, count, hidden_rows, pace, scratch)
+        loss, moved = loss + part[0], moved + part[1]
+    return loss, moved
+
+
+@_inlined
+def _add_error(matrices, scratch, c, word):
+    """Add the error of hidden row c to a word's input row."""
+    factor = matrices.input_lock[word] if len(matrices.input_lock) else _ONE
+    for d in range(matrices.inputs.shape[1]):
+        matrices.inputs[word, d] += factor * scratch.error[c, d]
+
+
+@_inlined
+def _train_skip_gram(matrices, vocabulary, rule, pace, scratch, word, position, contexts):
+    """Every context is a hidden row; blocks of different words, MAX_SEQUENTIAL_BLOCK at most, share negatives."""
+    loss, moved = 0.0, np.float32(0)
+    number = first = 0
+    while first < contexts:
+        stop = _different(scratch.context, first, min(contexts, first + MAX_SEQUENTIAL_BLOCK))
+        for c in range(stop - first):
+            _copy(scratch.hidden, c, matrices.inputs, scratch.context[first + c])
+        part = _train_block(matrices, vocabulary, rule, pace, scratch, word, position, number, stop - first)
+        for c in range(stop - first):
+            _add_error(matrices, scratch, c, scratch.context[first + c])
+        loss, moved, first, number = loss + part[0], moved + part[1], stop, number + 1
+    return loss, moved
+
+
+@_inlined
+def _train_cbow(matrices, vocabulary, rule, pace, scratch, word, position, contexts):
+    """One hidden row, the mean or sum of all contexts."""
+    share = _ONE / np.float32(contexts)
+    width = matrices.inputs.shape[1]
+    for d in range(width):
+        scratch.hidden[0, d] = 0
+    for c in range(contexts):
+        context = scratch.context[c]  # read once: what a loop may overwrite is not kept in a register
+        for d in range(width):
+            scratch.hidden[0, d] += matrices.inputs[context, d]
+    if rule.cbow_mean:
+        for d in range(width):
+            scratch.hidden[0, d] *= share
+    part = _train_block(matrices, vocabulary, rule, pace, scratch, word, position, 0, 1)
+    if not rule.cbow_mean:
+        # gensim divides the error only here: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
+        for d in range(width):
+            scratch.error[0, d] *= share
+    for c in range(contexts):
+        _add_error(matrices, scratch, 0, scratch.context[c])
+    return part
+
+
+# ---- a chunk ----------------------------------------------------------------------------------------------------
+
+
+@_inlined
+def _is_kept(vocabulary, text, pace, index):
+    threshold = np.uint64(vocabulary.keep_thresholds[text.token_ids[index]])
+    return draw(pace, text.first_position + index, LANE_KEEP) <= threshold
+
+
+@_inlined
+def _with_halo(vocabulary, text, rule, pace):
+    """Widen [start, stop) until `window` kept tokens or a sentence's end lie on each side."""
+    offsets = text.sentence_offsets
+    low, high = text.start, text.stop
+    floor = offsets[np.searchsorted(offsets, low, side="right") - 1]
+    ceiling = offsets[np.searchsorted(offsets, high, side="left")]
+    found = 0
+    while low > floor and found < rule.window:
+        low -= 1
+        found += _is_kept(vocabulary, text, pace, low)
+    found = 0
+    while high < ceiling and found < rule.window:
+        found += _is_kept(vocabulary, text, pace, high)
+        high += 1
+    return low, high
+
+
+@_allocating
+def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
+    """Train the centers of a chunk, one after another.
+
+    Returns
+    -------
+    (effective words, pairs, loss, sum of all pulls: NaN or infinite if any of them was)
+    """
+    low, high = _with_halo(vocabulary, text, rule, pace)
+    words = np.empty(high - low, np.int32)
+    index = np.empty(high - low, np.int64)
+    kept = begin = 0  # effective tokens so far, and the first of the sentence
+    effective = pairs = 0
+    loss, moved = 0.0, 0.0
+    sentence = np.searchsorted(text.sentence_offsets, low, side="right") - 1
+    at = low
+    while at < high:
+        end_of_sentence = min(high, text.sentence_offsets[sentence + 1])
+        begin = kept
+        while at < end_of_sentence:
+            if _is_kept(vocabulary, text, pace, at):
+                words[kept], index[kept] = text.token_ids[at], at
+                kept += 1
+            at += 1
+        for i in range(begin, kept):
+            if not text.start <= index[i] < text.stop:
+                continue
+            effective += 1
+            if i + 1 < kept:
+                following = text.first_position + index[i + 1]
+                _prefetch_center(matrices, vocabulary, rule, pace, words[i + 1], following)
+                if i + 1 + rule.window < kept:
+                    _prefetch(matrices.inputs, words[i + 1 + rule.window])
+            position = text.first_position + index[i]
+            reach = _reach(rule, pace, position)
+            contexts = 0
+            for j in range(max(begin, i - reach), min(kept, i + reach + 1)):
+                if j != i:
+                    scratch.context[contexts] = words[j]
+                    contexts += 1
+            if contexts == 0:
+                continue
+            if rule.skip_gram:
+                part = _train_skip_gram(matrices, vocabulary, rule, pace, scratch, words[i], position, contexts)
+                pairs += contexts
+            else:
+                part = _train_cbow(matrices, vocabulary, rule, pace, scratch, words[i], position, contexts)
+                pairs += 1
+            loss, moved = loss + part[0], moved + part[1]
+        sentence += 1
+    return effective, pairs, loss, moved

@@ -1,0 +1,107 @@
+"""The definition of sequential training, slow and short: what numba_kernels.py computes, in plain steps.
+
+gensim's order: a center at a time, each update from the rows that the one before it left; no tiles and no row caps.
+Unlike gensim's skip-gram, up to MAX_SEQUENTIAL_BLOCK different contexts of a center share its negatives, as in Ji et al.
+2016 (arXiv:1604.04661), and scores beyond 6 are trained, too. CBOW draws as gensim does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from torchw2v.constants import MAX_SEQUENTIAL_BLOCK, UINT32_SPAN
+from torchw2v.ops.contract import Chunk, Step, Tally, Weights
+from torchw2v.ops.draws import LANE_NEGATIVES, draws_numpy
+from torchw2v.ops.reference import Reading, ReferenceEngine, sigmoid
+
+Target = tuple[str, int, float]  # matrix name, row, label
+
+
+class SequentialReference(ReferenceEngine):
+    """Trains the pairs of a chunk one after another.
+
+    Parameters
+    ----------
+    job : Job
+        Of its plan nothing is used.
+    """
+
+    name = "sequential"
+
+    def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
+        """Change the weights in place."""
+        objective, live, tally = self.job.objective, Reading.live(weights), Tally()
+        lock = np.ones(len(live.inputs)) if weights.input_lock is None else weights.input_lock.numpy()
+        tokens = self._effective(chunk, step)
+        for i, (word, sentence, position, owned) in enumerate(tokens):
+            if not owned:
+                continue
+            tally.effective_words += 1
+            reach = self._reach(position, step)
+            near = range(max(0, i - reach), min(len(tokens), i + reach + 1))
+            contexts = [tokens[j][0] for j in near if j != i and tokens[j][1] == sentence]
+            if not contexts:
+                continue
+            if objective.skip_gram:
+                tally.pairs += len(contexts)
+                for number, block in enumerate(_different(contexts)):
+                    targets = self._targets(word, position, number, step)
+                    errors, loss = self._meet(live, live.inputs[block], targets, step)
+                    live.inputs[block] += lock[block, None] * errors
+                    tally.loss += loss
+            else:
+                tally.pairs += 1
+                hidden = live.inputs[contexts].sum(0)
+                if objective.cbow_mean:
+                    hidden = hidden / len(contexts)
+                errors, loss = self._meet(live, hidden[None], self._targets(word, position, 0, step), step)
+                if not objective.cbow_mean:
+                    errors = errors / len(contexts)  # docs/parity.md, "CBOW's gradient"
+                for context in contexts:
+                    live.inputs[context] += lock[context] * errors[0]
+                tally.loss += loss
+        return tally
+
+    @staticmethod
+    def _meet(live: Reading, hidden: np.ndarray, targets: list[Target], step: Step) -> tuple[np.ndarray, float]:
+        """Train each target against each hidden row [M, D], in order. Returns the hidden rows' errors [M, D], the loss."""
+        errors, loss = np.zeros_like(hidden), 0.0
+        for matrix, row, label in targets:
+            target = getattr(live, matrix)[row]  # a view: each hidden row meets it as the last one left it
+            for row_of_context, error in zip(hidden, errors, strict=True):
+                score = target @ row_of_context
+                pull = step.alpha * (label - sigmoid(score))
+                error += pull * target
+                target += pull * row_of_context
+                loss += float(np.logaddexp(0, -score if label else score)) if step.compute_loss else 0.0
+        return errors, loss
+
+    def _targets(self, word: int, position: int, number: int, step: Step) -> list[Target]:
+        """The center and its negatives, which differ from block to block, and the nodes of its path."""
+        objective, targets = self.job.objective, []
+        if objective.negative:
+            targets = [("outputs", word, 1.0)]
+            lanes = LANE_NEGATIVES + number * objective.negative + np.arange(objective.negative)
+            for draw in draws_numpy(step.draw_key, np.full(len(lanes), position), lanes).tolist():
+                column, part = divmod(draw * len(self._noise.accept), UINT32_SPAN)
+                noise = column if part < self._noise.accept[column] else int(self._noise.alias[column])
+                if noise != word:
+                    targets.append(("outputs", noise, 0.0))
+        paths = self.job.tables.paths
+        if paths is not None:
+            path = slice(int(paths.offsets[word]), int(paths.offsets[word + 1]))
+            targets += [("nodes", int(row), float(label)) for row, label in zip(paths.points[path], paths.labels[path], strict=True)]
+        return targets
+
+
+def _different(contexts: list[int]) -> Iterator[list[int]]:
+    """Cut contexts into blocks of different words, MAX_SEQUENTIAL_BLOCK at most."""
+    block: list[int] = []
+    for word in contexts:
+        if word in block or len(block) == MAX_SEQUENTIAL_BLOCK:
+            yield block
+            block = []
+        block.append(word)
+    yield block
