@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -10,19 +11,40 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when the kernels are first imported
 
 
+@dataclass
+class Trained:
+    """What reached our engines, chunk by chunk; proof of what was trained and by whom."""
+
+    tokens: list = field(default_factory=list)
+    steps: list = field(default_factory=list)
+
+
 @pytest.fixture
-def trained_tokens(monkeypatch):
-    """The token ids that reached the engine, chunk by chunk; proof of what was trained and by whom."""
-    from torchw2v.ops.torch_engine import TorchEngine  # after the line above
+def trained(monkeypatch):
+    from torchw2v.ops.numba_engine import NumbaEngine  # after the line above
+    from torchw2v.ops.torch_engine import TorchEngine
 
-    seen, original = [], TorchEngine.train_chunk
+    seen = Trained()
 
-    def spy(self, weights, chunk, step):
-        seen.append(chunk.token_ids[chunk.start : chunk.stop].tolist())
-        return original(self, weights, chunk, step)
+    def spy_on(engine):
+        original = engine.train_chunk
 
-    monkeypatch.setattr(TorchEngine, "train_chunk", spy)
+        def spy(self, weights, chunk, step):
+            seen.tokens.append(chunk.token_ids[chunk.start : chunk.stop].tolist())
+            seen.steps.append(step)
+            return original(self, weights, chunk, step)
+
+        monkeypatch.setattr(engine, "train_chunk", spy)
+
+    spy_on(NumbaEngine)
+    spy_on(TorchEngine)
     return seen
+
+
+@pytest.fixture
+def trained_tokens(trained):
+    """The token ids that reached the engines, chunk by chunk."""
+    return trained.tokens
 
 
 @pytest.fixture

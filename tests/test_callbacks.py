@@ -134,6 +134,8 @@ def test_log_has_gensims_epoch_lines(caplog):
 def test_log_names_device_and_engine(caplog):
     with caplog.at_level(logging.INFO, logger="torchw2v"):
         ours(TOPICS)
+        ours(TOPICS, engine="torch")
+    assert "training on cpu with engine 'numba'" in caplog.text
     assert "training on cpu with engine 'torch'" in caplog.text
 
 

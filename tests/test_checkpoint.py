@@ -41,12 +41,12 @@ from torchw2v.errors import (
 def test_checkpoints_change_nothing(exact, tmp_path):
     sentences = CORPUS[:60] if exact.get("engine") else CORPUS
     with_them = run(sentences, **exact, checkpoint=tmp_path, checkpoint_seconds=0)
-    assert CheckpointFolder(tmp_path).numbers()[-1] > 10
+    assert CheckpointFolder(tmp_path).numbers()[-1] >= 6  # two an epoch, however fast its chunks are trained
     assert_same_run(with_them, run(sentences, **exact))
 
 
 @each_exact
-@pytest.mark.parametrize("number", [2, 5, 12])
+@pytest.mark.parametrize("number", [2, 4, 6])
 def test_run_resumed_from_any_checkpoint_ends_as_if_never_interrupted(number, exact, tmp_path, crash_after):
     sentences = CORPUS[:60] if exact.get("engine") else CORPUS
     interrupted(tmp_path, crash_after, number, sentences, **exact)
@@ -325,7 +325,7 @@ class Shrink(CallbackAny2Vec):
         model.alpha *= 0.9
 
 
-@pytest.mark.parametrize("number", [4, 9, 13])
+@pytest.mark.parametrize("number", [2, 4, 6])
 def test_callbacks_that_change_the_model_are_resumed_exactly(number, tmp_path, crash_after):
     interrupted(tmp_path, crash_after, number, workers=1, callbacks=[Shrink()])
     resumed = TorchWord2Vec.resume(tmp_path, CORPUS, callbacks=[Shrink()])

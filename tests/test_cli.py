@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def test_demo_trains_shows_neighbours_and_writes_vectors(tmp_path):
     assert time.perf_counter() - started < DEMO_SECONDS
     assert "raw words/s" in done.stdout and str(output) in done.stdout
     losses = [float(x) for x in re.search(r"by epoch: (.*)", done.stdout)[1].split(", ")]
-    assert len(losses) == 20 and losses == sorted(losses, reverse=True)
+    assert len(losses) == 20
+    assert all(after < before * 1.005 for before, after in pairwise(losses)) and losses[-1] < 0.75 * losses[0]
     neighbours = dict(re.findall(r"^ +(\w+): (.*)$", done.stdout, re.M))
     assert set(neighbours) == {"apollo", "atom", "greek", "film", "music"}
     sensible = {"valenc", "nuclei", "nucleu", "electron", "spectromet", "antimatt", "proton", "ion", "isotop"}

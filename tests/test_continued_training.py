@@ -19,8 +19,6 @@ from training import (
     train,
 )
 
-from torchw2v.ops.torch_engine import TorchEngine
-
 PROGRESS_ATOL = 1e-6  # examples / total and words / total are the same ratio, rounded once more
 
 
@@ -73,15 +71,9 @@ def test_higher_alpha_than_before_warns(make, caplog):
     assert "Effective 'alpha' higher than previous training cycles" in caplog.text
 
 
-def test_alpha_falls_in_line_over_all_epochs(monkeypatch):
-    steps, original = [], TorchEngine.train_chunk
-
-    def spy(self, weights, chunk, step):
-        steps.append(step.alpha)
-        return original(self, weights, chunk, step)
-
-    monkeypatch.setattr(TorchEngine, "train_chunk", spy)
+def test_alpha_falls_in_line_over_all_epochs(trained):
     train(built(), start_alpha=0.03, end_alpha=0.006)
+    steps = [step.alpha for step in trained.steps]
     assert steps[0] == 0.03
     assert steps == sorted(steps, reverse=True)
     per_epoch = len(steps) // 3

@@ -7,6 +7,7 @@ import itertools
 import math
 import pickle
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from gensim.test.utils import common_texts, datapath, lee_corpus_list
 from support import in_time
 
 from torchw2v import StopTraining, TorchWord2Vec
-from torchw2v.ops.torch_engine import TorchEngine
 from torchw2v.word_table import WordTable
 
 MODES = pytest.mark.parametrize(
@@ -37,19 +37,6 @@ class AtEpochEnd(CallbackAny2Vec):
 
     def on_epoch_end(self, model):
         self.look(model)
-
-
-@pytest.fixture
-def chunk_count(monkeypatch):
-    """How many chunks the engine was given, as a list that grows."""
-    chunks, train_chunk = [], TorchEngine.train_chunk
-
-    def counted(self, weights, chunk, step):
-        chunks.append(chunk.stop - chunk.start)
-        return train_chunk(self, weights, chunk, step)
-
-    monkeypatch.setattr(TorchEngine, "train_chunk", counted)
-    return chunks
 
 
 # ---- speed: where gensim's threads wait ----------------------------------------------------------------------------
@@ -76,15 +63,15 @@ def test_gensim_157_336_1112_1617_no_python_thread_feeds_the_workers_each_epoch(
     assert opened == [datapath("lee_background.cor")] and len(model.training_history) == 6
 
 
-def test_gensim_1509_short_sentences_are_as_much_work_to_a_worker_as_long_ones(chunk_count):
+def test_gensim_1509_short_sentences_are_as_much_work_to_a_worker_as_long_ones(trained_tokens):
     """gensim's jobs are lists of sentences; three words each kept workers waiting for the next list."""
     words = [word for text in lee_corpus_list for word in text][:30_000]
     given = []
     for length in (3, 300):
-        chunk_count.clear()
+        trained_tokens.clear()
         sentences = [words[n : n + length] for n in range(0, len(words), length)]
         TorchWord2Vec(sentences, **{**SMALL, "epochs": 1, "sample": 0})
-        given.append((len(chunk_count), sum(chunk_count)))
+        given.append((len(trained_tokens), sum(map(len, trained_tokens))))
     assert given[0][1] == given[1][1] == len(words)
     assert abs(given[0][0] - given[1][0]) <= 1
 
@@ -122,7 +109,7 @@ def test_gensim_2617_2135_2922_each_epoch_has_its_own_loss_per_pair(sg, hs):
     losses = [epoch["loss"] for epoch in model.training_history]
     means = [epoch["mean_loss"] for epoch in model.training_history]
     assert sum(losses) == pytest.approx(model.get_latest_training_loss())
-    assert means == sorted(means, reverse=True)
+    assert all(after < before * 1.005 for before, after in pairwise(means)) and means[-1] < 0.99 * means[0]
     assert all(e["mean_loss"] == pytest.approx(e["loss"] / e["pairs"]) for e in model.training_history)
 
 
@@ -293,6 +280,6 @@ def test_gensim_2987_350_527_3333_many_queries_at_once():
     model = TorchWord2Vec(lee_corpus_list, **SMALL)
     words = model.wv.index_to_key[:50]
     for word, answer in zip(words, model.most_similar_batch(words, topn=5), strict=True):
-        expected = model.wv.most_similar(word, topn=5)
-        assert [key for key, _ in answer] == [key for key, _ in expected]
-        assert [score for _, score in answer] == pytest.approx([score for _, score in expected], abs=1e-5)
+        expected = dict(model.wv.most_similar(word, topn=10))  # more than five: neighbors with equal scores may swap
+        assert [score for _, score in answer] == pytest.approx(list(expected.values())[:5], abs=1e-5)
+        assert all(expected[key] == pytest.approx(score, abs=1e-5) for key, score in answer)

@@ -22,7 +22,6 @@ from small_models import (
 from training import AtEpochEnd
 
 from torchw2v import TorchWord2Vec
-from torchw2v.ops.torch_engine import TorchEngine
 
 TEXT_ATOL = 1e-6  # the text format is written with float32's shortest digits; a parser may round the last bit
 SCORE_RTOL = 1e-6  # the same routine on the same weights
@@ -109,23 +108,16 @@ def test_model_loaded_with_mmap_trains(how, tmp_path):
 
 
 @each_mode
-def test_model_that_gensim_saved_trains(mode, tmp_path, monkeypatch):
+def test_model_that_gensim_saved_trains(mode, tmp_path, trained):
     plain, path = gensims(TOPICS, **mode), str(tmp_path / "gensim.model")
     plain.save(path)
-    chunks, original = [], TorchEngine.train_chunk
-
-    def spy(self, weights, chunk, step):
-        chunks.append(chunk)
-        return original(self, weights, chunk, step)
-
-    monkeypatch.setattr(TorchEngine, "train_chunk", spy)
     model = TorchWord2Vec.load(path, device="cpu")
     assert type(model) is TorchWord2Vec
     assert_same_weights(model, plain)
     assert model.training_history == []
     _, raw = train(model)
     assert raw == 2 * WORDS
-    assert chunks
+    assert trained.steps
     assert not np.array_equal(model.wv.vectors, plain.wv.vectors)
     assert [entry["train_call"] for entry in model.training_history] == [1, 1]
     model.save(path)

@@ -48,8 +48,11 @@ def test_second_train_call_draws_anew():
 
 def test_running_on_names_device_engine_and_reason():
     model = ours()
-    assert (str(model.running_on.device), model.running_on.engine) == ("cpu", "torch")
-    assert "device='cpu' was asked for" in model.running_on.reason
+    assert (str(model.running_on.device), model.running_on.engine) == ("cpu", "numba")
+    assert "device='cpu' was asked for; engine='auto'" in model.running_on.reason
+    model.deterministic = True
+    assert model.running_on.engine == "torch"
+    assert "deterministic=True needs engine 'torch'" in model.running_on.reason
     model.engine = "reference"
     assert model.running_on.engine == "reference"
 
@@ -100,12 +103,13 @@ def largest_norm(model):
 @pytest.mark.parametrize("workers", [1, 3], ids=["one-worker", "three-workers"])
 @pytest.mark.parametrize("case", HARD)
 @each_mode
-def test_training_stays_stable(case, sg, hs, workers):
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_training_stays_stable(case, sg, hs, workers, engine):
     corpus, hard = HARD[case]
     settings = {**of_mode(sg, hs), **hard, "vector_size": 16, "epochs": 5, "window": 5, "seed": 1}
     one_word_tree = hs and len(set(flat(corpus))) == 1  # gensim's worker dies on a tree of one word and train() hangs
     gensim_norm = 0.0 if one_word_tree else largest_norm(gensims(corpus, **settings))
-    model = in_time(lambda: ours(corpus, **settings, workers=workers))
+    model = in_time(lambda: ours(corpus, **settings, workers=workers, engine=engine))
     assert np.isfinite(model.wv.vectors).all()
     assert largest_norm(model) <= (5 * gensim_norm if gensim_norm >= 2 else 10)
     assert largest_norm(model) <= (5 * gensim_norm if gensim_norm >= 2 else 10)

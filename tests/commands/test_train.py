@@ -95,7 +95,7 @@ def test_long_flags_are_the_short_ones(tmp_path):
     )
     long = (
         "--vector-size 9 --window 3 --sample 1e-4 --hs --negative 2 --workers 1 --epochs 2 --min-count 9 --alpha 0.04 "
-        "--sg --binary --seed 1 --engine torch --device cpu --quiet"
+        "--sg --binary --seed 1 --engine numba --device cpu --quiet"
     )
     one, other = tmp_path / "short.bin", tmp_path / "long.bin"
     assert cli.main(["train", "-train", LEE, "-output", str(one), "-debug", "0", *short.split()]) == 0

@@ -71,7 +71,17 @@ def in_float64(weights):
 
 
 def assert_engine_agrees(
-    make_engine, job, ids, offsets, weights, *, start=0, stop=TOKENS, alpha=0.025, atol=STEP64_ATOL, clear=1000,
+    make_engine,
+    job,
+    ids,
+    offsets,
+    weights,
+    *,
+    start=0,
+    stop=TOKENS,
+    alpha=0.025,
+    atol=STEP64_ATOL,
+    clear=1000,
     make_definition=ReferenceEngine,
 ):
     """The engine changes the weights as its definition does in float64, and counts the same words, pairs and loss.

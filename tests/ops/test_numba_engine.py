@@ -16,8 +16,8 @@ from torchw2v.ops.sequential import SequentialReference
 
 from .engine_cases import MODES, TOKENS, VOCABULARY, assert_engine_agrees, case, matrices
 
-# float32 against float64 over a chunk of 150 tokens, each update read by the next: some hundred updates a row, each off by
-# at most 1e-7 of values of size 1.
+# float32 against float64 over a chunk of 150 tokens, each update read by the next: some hundred updates a row, each off
+# by at most 1e-7 of values of size 1.
 ATOL = 1e-5
 agrees = partial(assert_engine_agrees, NumbaEngine, atol=ATOL, clear=100, make_definition=SequentialReference)
 

@@ -9,9 +9,9 @@ import pytest
 from gensim.models import Word2Vec
 from gensim.models.word2vec_inner import train_batch_cbow, train_batch_sg
 
+from torchw2v.constants import MAX_SCORE
 from torchw2v.ops.reference import (
     GENSIM_ARITHMETIC,
-    GENSIM_MAX_SCORE,
     Arithmetic,
     Example,
     Reading,
@@ -188,7 +188,7 @@ class Watchful(Arithmetic):
 
     def pull(self, hidden, rows, labels):
         scores = (rows @ hidden).astype(np.float64)
-        bins = (scores[np.abs(scores) < GENSIM_MAX_SCORE + 1] + GENSIM_MAX_SCORE) * 83
+        bins = (scores[np.abs(scores) < MAX_SCORE + 1] + MAX_SCORE) * 83
         if (np.abs(bins - bins.round()) < EDGE_MARGIN).any():
             raise NearEdgeError
         return super().pull(hidden, rows, labels)

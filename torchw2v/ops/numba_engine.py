@@ -50,11 +50,17 @@ class NumbaEngine:
 
     def _scratch(self, width: int, contexts: int) -> Scratch:
         most, targets = MAX_SEQUENTIAL_BLOCK if self._rule.skip_gram else 1, self._targets
-        shapes = (most, width), (most, width), (targets, width), (most, most), (most, targets), (most, targets), (1, most)
-        rows = [np.zeros(shape, np.float32) for shape in shapes]
-        return Scratch(
-            *rows, np.zeros(targets, np.int64), np.zeros(targets, np.float32), np.zeros(contexts, np.int64)
+        shapes = (
+            (most, width),
+            (most, width),
+            (targets, width),
+            (most, most),
+            (most, targets),
+            (most, targets),
+            (1, most),
         )
+        rows = [np.zeros(shape, np.float32) for shape in shapes]
+        return Scratch(*rows, np.zeros(targets, np.int64), np.zeros(targets, np.float32), np.zeros(contexts, np.int64))
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
         """Change the weights in place.
@@ -67,7 +73,9 @@ class NumbaEngine:
         if chunk.start >= chunk.stop:
             return Tally()
         width = weights.inputs.shape[1]
-        matrices = Matrices(*(_rows(m, width) for m in (weights.inputs, weights.outputs, weights.nodes)), _lock(weights))
+        matrices = Matrices(
+            *(_rows(m, width) for m in (weights.inputs, weights.outputs, weights.nodes)), _lock(weights)
+        )
         text = Text(chunk.token_ids, chunk.sentence_offsets, chunk.start, chunk.stop, chunk.first_position)
         pace = Pace(step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss)
         scratch = self._scratch(width, 2 * self._rule.window)

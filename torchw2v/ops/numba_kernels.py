@@ -15,6 +15,7 @@ rows as they were, with no row read twice (P = the h_b h_c):
 
 which is the same arithmetic in another order: small matrix products from rows that stay in the first-level cache, in
 place of three passes over memory a pair. It holds where the rows of a block are different rows; `_different` sees to it.
+As in gensim, a pair whose |score| has reached 6 is left alone, which keeps tiny vocabularies from exploding.
 Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. The same in plain steps: sequential.py.
 """
 
@@ -28,7 +29,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from torchw2v.constants import MAX_SEQUENTIAL_BLOCK
+from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
 
 # Sums may be reordered and contracted (that is what makes vectors of them); NaN and infinity keep their meaning.
@@ -283,7 +284,8 @@ def _meet(matrix, first, stop, hidden_rows, pace, scratch):
                 scratch.score[c, t] += factor * scratch.pull[b, t]
         for t in range(targets):
             score, label = scratch.score[c, t], scratch.label[first + t]
-            scratch.pull[c, t] = alpha * (label - _sigmoid(score))
+            trained = _ONE if abs(score) < MAX_SCORE else np.float32(0)
+            scratch.pull[c, t] = trained * alpha * (label - _sigmoid(score))
             moved += score
         if pace.compute_loss:
             for t in range(targets):

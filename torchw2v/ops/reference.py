@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, MAX_STALE_PULL, NODE_PULL, UINT32_SPAN
+from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, MAX_SCORE, MAX_STALE_PULL, NODE_PULL, UINT32_SPAN
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, draws_numpy, scaled
 from torchw2v.tables import alias_table, busiest_nodes, noise_probabilities, positive_share
 
-GENSIM_MAX_SCORE = 6  # MAX_EXP in word2vec_inner.pyx
 _GENSIM_TABLE = 1000  # EXP_TABLE_SIZE
-_GENSIM_SCALE = _GENSIM_TABLE // GENSIM_MAX_SCORE // 2  # 83: C integer division; the true scale is 83.33
+_GENSIM_SCALE = _GENSIM_TABLE // MAX_SCORE // 2  # 83: C integer division; the true scale is 83.33
 
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:
@@ -34,9 +33,9 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
 
 def gensim_sigmoid(scores: np.ndarray) -> np.ndarray:
     """Look up gensim's table of 1,000 float32 entries, index scale 83 included: up to 0.0092 off. |score| < 6."""
-    grid = np.exp((np.arange(_GENSIM_TABLE, dtype=np.float32) / np.float32(_GENSIM_TABLE) * 2 - 1) * GENSIM_MAX_SCORE)
+    grid = np.exp((np.arange(_GENSIM_TABLE, dtype=np.float32) / np.float32(_GENSIM_TABLE) * 2 - 1) * MAX_SCORE)
     table = (grid / (grid + 1)).astype(np.float32)
-    index = ((scores.astype(np.float32) + GENSIM_MAX_SCORE) * np.float32(_GENSIM_SCALE)).astype(np.int64)
+    index = ((scores.astype(np.float32) + MAX_SCORE) * np.float32(_GENSIM_SCALE)).astype(np.int64)
     return table[index]
 
 
@@ -61,7 +60,7 @@ class Arithmetic:
     def pull(self, hidden: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return label - sigmoid(score) of each output row: [K] from hidden [D], rows [K, D], labels [K]."""
         scores = rows @ hidden
-        trained = np.abs(scores) < GENSIM_MAX_SCORE if self.skip_saturated else np.ones(len(scores), dtype=bool)
+        trained = np.abs(scores) < MAX_SCORE if self.skip_saturated else np.ones(len(scores), dtype=bool)
         pull = np.zeros_like(scores)
         pull[trained] = labels[trained] - self.link(scores[trained])
         return pull

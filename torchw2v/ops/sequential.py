@@ -1,8 +1,8 @@
 """The definition of sequential training, slow and short: what numba_kernels.py computes, in plain steps.
 
 gensim's order: a center at a time, each update from the rows that the one before it left; no tiles and no row caps.
-Unlike gensim's skip-gram, up to MAX_SEQUENTIAL_BLOCK different contexts of a center share its negatives, as in Ji et al.
-2016 (arXiv:1604.04661), and scores beyond 6 are trained, too. CBOW draws as gensim does.
+Unlike in gensim's skip-gram, up to MAX_SEQUENTIAL_BLOCK different contexts of a center share its negatives, as in Ji et
+al. 2016 (arXiv:1604.04661), and sigmoids are exact. The rest is gensim's, pairs that it leaves alone (MAX_SCORE) included.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from torchw2v.constants import MAX_SEQUENTIAL_BLOCK, UINT32_SPAN
+from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK, UINT32_SPAN
 from torchw2v.ops.contract import Chunk, Step, Tally, Weights
 from torchw2v.ops.draws import LANE_NEGATIVES, draws_numpy
 from torchw2v.ops.reference import Reading, ReferenceEngine, sigmoid
@@ -72,7 +72,7 @@ class SequentialReference(ReferenceEngine):
             target = getattr(live, matrix)[row]  # a view: each hidden row meets it as the last one left it
             for row_of_context, error in zip(hidden, errors, strict=True):
                 score = target @ row_of_context
-                pull = step.alpha * (label - sigmoid(score))
+                pull = step.alpha * (label - sigmoid(score)) if abs(score) < MAX_SCORE else 0.0
                 error += pull * target
                 target += pull * row_of_context
                 loss += float(np.logaddexp(0, -score if label else score)) if step.compute_loss else 0.0
@@ -92,7 +92,10 @@ class SequentialReference(ReferenceEngine):
         paths = self.job.tables.paths
         if paths is not None:
             path = slice(int(paths.offsets[word]), int(paths.offsets[word + 1]))
-            targets += [("nodes", int(row), float(label)) for row, label in zip(paths.points[path], paths.labels[path], strict=True)]
+            targets += [
+                ("nodes", int(row), float(label))
+                for row, label in zip(paths.points[path], paths.labels[path], strict=True)
+            ]
         return targets
 
 
