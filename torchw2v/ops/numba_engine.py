@@ -50,17 +50,22 @@ class NumbaEngine:
 
     def _scratch(self, width: int, contexts: int) -> Scratch:
         most, targets = MAX_SEQUENTIAL_BLOCK if self._rule.skip_gram else 1, self._targets
-        shapes = (
-            (most, width),
-            (most, width),
-            (targets, width),
-            (most, most),
-            (most, targets),
-            (most, targets),
-            (1, most),
+
+        def zeros(*shape: int) -> np.ndarray:
+            return np.zeros(shape, np.float32)
+
+        return Scratch(
+            hidden=zeros(most, width),
+            error=zeros(most, width),
+            target=zeros(targets, width),
+            product=zeros(most, most),
+            score=zeros(most, targets),
+            pull=zeros(most, targets),
+            both=zeros(1, most),
+            row=np.zeros(targets, np.int64),
+            label=zeros(targets),
+            context=np.zeros(contexts, np.int64),
         )
-        rows = [np.zeros(shape, np.float32) for shape in shapes]
-        return Scratch(*rows, np.zeros(targets, np.int64), np.zeros(targets, np.float32), np.zeros(contexts, np.int64))
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
         """Change the weights in place.
@@ -74,7 +79,7 @@ class NumbaEngine:
             return Tally()
         width = weights.inputs.shape[1]
         matrices = Matrices(
-            *(_rows(m, width) for m in (weights.inputs, weights.outputs, weights.nodes)), _lock(weights)
+            _rows(weights.inputs, width), _rows(weights.outputs, width), _rows(weights.nodes, width), _lock(weights)
         )
         text = Text(chunk.token_ids, chunk.sentence_offsets, chunk.start, chunk.stop, chunk.first_position)
         pace = Pace(step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss)

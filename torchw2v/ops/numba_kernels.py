@@ -1,10 +1,11 @@
 """Sequential word2vec on a CPU core, compiled by numba. Nothing here but loops; numba_engine.py checks and calls.
 
 The hidden rows of a center (skip-gram: its contexts; CBOW: their mean or sum) meet its targets (the center and its
-negatives; the nodes of its Huffman path) in blocks of M hidden rows h_c and N target rows z_t. gensim trains the pairs of
-such a block one after another, each from the rows that the one before it left:
+negatives; the nodes of its Huffman path) in blocks of M hidden rows h_c and N target rows z_t. gensim trains the pairs
+of such a block one after another, each from the rows that the one before it left:
 
-    g_ct = alpha (label_t - sigmoid(z_t h_c))     z_t += g_ct h_c     and, when a context is through,   h_c += sum_t g_ct z_t
+    g_ct = alpha (label_t - sigmoid(z_t h_c))      z_t += g_ct h_c      and, after a context's last target,
+                                                   h_c += sum_t g_ct z_t
 
 Target t has moved by sum_{b < c} g_bt h_b when context c meets it. So all of its scores follow from the products of the
 rows as they were, with no row read twice (P = the h_b h_c):
@@ -14,7 +15,7 @@ rows as they were, with no row read twice (P = the h_b h_c):
     dh_c = sum_t g_ct z0_t + sum_{b < c} (sum_t g_bt g_ct) h_b
 
 which is the same arithmetic in another order: small matrix products from rows that stay in the first-level cache, in
-place of three passes over memory a pair. It holds where the rows of a block are different rows; `_different` sees to it.
+place of three passes over memory a pair. It holds where all rows of a block are different; `_different` sees to it.
 As in gensim, a pair whose |score| has reached 6 is left alone, which keeps tiny vocabularies from exploding.
 Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. The same in plain steps: sequential.py.
 """
@@ -22,7 +23,7 @@ Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. T
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -33,16 +34,17 @@ from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
 
 # Sums may be reordered and contracted (that is what makes vectors of them); NaN and infinity keep their meaning.
-# Without numba's runtime (_nrt) arrays are not counted by reference: the counters would be atomic, one for each array of
-# every tuple that is looked into, and shared by all threads. Measured on one core: cbow-ns 780 ns a token, without 450.
-_OPTIONS = {
+# Without numba's runtime (_nrt) arrays are not counted by reference: the counters would be atomic, one for each array
+# of every tuple that is looked into, and shared by all threads. One core, cbow-ns: 780 ns a token, without them 450.
+_OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
     "error_model": "numpy",
 }
-_compiled = njit(**_OPTIONS, _nrt=False)
-_inlined = njit(**_OPTIONS, _nrt=False, forceinline=True)
+_UNCOUNTED: dict[str, Any] = {"_nrt": False}
+_compiled = njit(**_OPTIONS, **_UNCOUNTED)
+_inlined = njit(**_OPTIONS, **_UNCOUNTED, forceinline=True)
 _allocating = njit(**_OPTIONS)
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
@@ -156,7 +158,7 @@ def _noise_word(vocabulary, pace, position, lane):
 
 @_inlined
 def _products(out, left, rows, right, columns):
-    """out[a, b] = left[a] . right[b] for a < rows, b < columns: four at a time, so that left[a] is read once for them."""
+    """out[a, b] = left[a] . right[b], a < rows, b < columns: four at a time, so that left[a] is read once for them."""
     width = left.shape[1]
     for a in range(rows):
         b = 0
@@ -222,7 +224,7 @@ def _prefetch_line(typing, rows, r, d):
 @_inlined
 def _prefetch(rows, r):
     for d in range(0, rows.shape[1], 16):
-        _prefetch_line(rows, np.int64(r), d)
+        _prefetch_line(rows, np.int64(r), d)  # type: ignore[call-arg] # numba gives the first one
 
 
 @_inlined
@@ -252,7 +254,7 @@ def _different(rows, start, stop):
 
 @_inlined
 def _sigmoid(x):
-    """1 / (1 + exp(-x)), off by less than float32's rounding; without branches or calls, so that loops of it are vectors.
+    """1 / (1 + exp(-x)) to float32's rounding, without branches or calls, so that loops of it become vectors.
 
     sigmoid(x) = (1 + tanh(x / 2)) / 2, tanh of half the argument by Lambert's continued fraction, cut after 13.
     """
@@ -270,7 +272,7 @@ def _softplus(x):
 
 @_compiled
 def _meet(matrix, first, stop, hidden_rows, pace, scratch):
-    """Train targets first..stop, different rows of a matrix, against the hidden rows; returns (loss, sum of scores)."""
+    """Train targets first..stop, different rows of a matrix, against the hidden rows: (loss, sum of scores)."""
     alpha = np.float32(pace.alpha)
     targets = stop - first
     loss, moved = 0.0, np.float32(0)

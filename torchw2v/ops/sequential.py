@@ -1,8 +1,8 @@
 """The definition of sequential training, slow and short: what numba_kernels.py computes, in plain steps.
 
 gensim's order: a center at a time, each update from the rows that the one before it left; no tiles and no row caps.
-Unlike in gensim's skip-gram, up to MAX_SEQUENTIAL_BLOCK different contexts of a center share its negatives, as in Ji et
-al. 2016 (arXiv:1604.04661), and sigmoids are exact. The rest is gensim's, pairs that it leaves alone (MAX_SCORE) included.
+Unlike in gensim's skip-gram, up to MAX_SEQUENTIAL_BLOCK different contexts of a center share its negatives, as in Ji
+et al. 2016 (arXiv:1604.04661), and sigmoids are exact. The rest is gensim's, pairs that it leaves alone included.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class SequentialReference(ReferenceEngine):
 
     @staticmethod
     def _meet(live: Reading, hidden: np.ndarray, targets: list[Target], step: Step) -> tuple[np.ndarray, float]:
-        """Train each target against each hidden row [M, D], in order. Returns the hidden rows' errors [M, D], the loss."""
+        """Train each target against each hidden row [M, D], in order: (the hidden rows' errors [M, D], loss)."""
         errors, loss = np.zeros_like(hidden), 0.0
         for matrix, row, label in targets:
             target = getattr(live, matrix)[row]  # a view: each hidden row meets it as the last one left it
@@ -92,10 +92,8 @@ class SequentialReference(ReferenceEngine):
         paths = self.job.tables.paths
         if paths is not None:
             path = slice(int(paths.offsets[word]), int(paths.offsets[word + 1]))
-            targets += [
-                ("nodes", int(row), float(label))
-                for row, label in zip(paths.points[path], paths.labels[path], strict=True)
-            ]
+            nodes = zip(paths.points[path].tolist(), paths.labels[path].tolist(), strict=True)
+            targets += [("nodes", row, label) for row, label in nodes]
         return targets
 
 
