@@ -56,12 +56,15 @@ class NumbaEngine:
 
         return Scratch(
             hidden=zeros(most, width),
-            error=zeros(most, width),
+            error=zeros(1, width),
+            error_row=np.zeros(most, np.int64),
+            factor=zeros(most),
             target=zeros(targets, width),
             product=zeros(most, most),
             score=zeros(most, targets),
             pull=zeros(most, targets),
             both=zeros(1, most),
+            scaled=zeros(1, targets),
             row=np.zeros(targets, np.int64),
             label=zeros(targets),
             context=np.zeros(contexts, np.int64),

@@ -104,12 +104,17 @@ class Scratch(NamedTuple):
     """A block's rows and products. M hidden rows and N targets at most."""
 
     hidden: np.ndarray  # [M, D]
-    error: np.ndarray  # [M, D]
+    error: np.ndarray  # [1, D]: of a CBOW center's hidden row
+    error_row: (
+        np.ndarray
+    )  # [M] int64: the rows that the hidden rows' errors are added to, of the error or of the inputs
+    factor: np.ndarray  # [M]: what they are multiplied by
     target: np.ndarray  # [N, D]
     product: np.ndarray  # [M, M]: P
     score: np.ndarray  # [M, N]: z_t h_c
     pull: np.ndarray  # [M, N]: g_ct
     both: np.ndarray  # [1, M]: factors of hidden rows
+    scaled: np.ndarray  # [1, N]: factors of targets
     row: np.ndarray  # [N] int64: rows of the targets
     label: np.ndarray  # [N]
     context: np.ndarray  # [C] int64: words of the contexts
@@ -271,7 +276,7 @@ def _softplus(x):
 
 
 @_compiled
-def _meet(matrix, first, stop, hidden_rows, pace, scratch):
+def _meet(matrix, errors, first, stop, hidden_rows, pace, scratch):
     """Train targets first..stop, different rows of a matrix, against the hidden rows: (loss, sum of scores)."""
     alpha = np.float32(pace.alpha)
     targets = stop - first
@@ -293,13 +298,16 @@ def _meet(matrix, first, stop, hidden_rows, pace, scratch):
             for t in range(targets):
                 score = scratch.score[c, t]
                 loss += _softplus(score if scratch.label[first + t] == 0 else -score)
-        _add(scratch.error, c, scratch.pull, c, scratch.target, targets)
+        factor = scratch.factor[c]
+        for t in range(targets):
+            scratch.scaled[0, t] = factor * scratch.pull[c, t]
+        _add(errors, scratch.error_row[c], scratch.scaled, 0, scratch.target, targets)
         for b in range(c):
             both = np.float32(0)
             for t in range(targets):
-                both += scratch.pull[c, t] * scratch.pull[b, t]
+                both += scratch.scaled[0, t] * scratch.pull[b, t]
             scratch.both[0, b] = both
-        _add(scratch.error, c, scratch.both, 0, scratch.hidden, c)
+        _add(errors, scratch.error_row[c], scratch.both, 0, scratch.hidden, c)
     for t in range(targets):
         for c in range(hidden_rows):
             scratch.both[0, c] = scratch.pull[c, t]
@@ -308,12 +316,9 @@ def _meet(matrix, first, stop, hidden_rows, pace, scratch):
 
 
 @_compiled
-def _train_block(matrices, vocabulary, rule, pace, scratch, word, position, number, hidden_rows):
-    """Train a center's block: its `hidden_rows` hidden rows stand in the scratch, and so does then their error."""
+def _train_block(matrices, errors, vocabulary, rule, pace, scratch, word, position, number, hidden_rows):
+    """Train a center's block: its `hidden_rows` hidden rows stand in the scratch, their errors are added to `errors`."""
     _products(scratch.product, scratch.hidden, hidden_rows, scratch.hidden, hidden_rows)
-    for c in range(hidden_rows):
-        for d in range(scratch.error.shape[1]):
-            scratch.error[c, d] = 0
     loss, moved = 0.0, np.float32(0)
     if rule.negative:
         scratch.row[0], scratch.label[0] = word, _ONE
@@ -326,24 +331,21 @@ def _train_block(matrices, vocabulary, rule, pace, scratch, word, position, numb
         first = 0
         while first < count:
             stop = _different(scratch.row, first, count)
-            part = _meet(matrices.outputs, first, stop, hidden_rows, pace, scratch)
+            part = _meet(matrices.outputs, errors, first, stop, hidden_rows, pace, scratch)
             loss, moved, first = loss + part[0], moved + part[1], stop
     if rule.hierarchical:
         begin = vocabulary.path_offsets[word]
         count = vocabulary.path_offsets[word + 1] - begin
         for k in range(count):
             scratch.row[k], scratch.label[k] = vocabulary.points[begin + k], vocabulary.labels[begin + k]
-        part = _meet(matrices.nodes, 0, count, hidden_rows, pace, scratch)
+        part = _meet(matrices.nodes, errors, 0, count, hidden_rows, pace, scratch)
         loss, moved = loss + part[0], moved + part[1]
     return loss, moved
 
 
 @_inlined
-def _add_error(matrices, scratch, c, word):
-    """Add the error of hidden row c to a word's input row."""
-    factor = matrices.input_lock[word] if len(matrices.input_lock) else _ONE
-    for d in range(matrices.inputs.shape[1]):
-        matrices.inputs[word, d] += factor * scratch.error[c, d]
+def _lock(matrices, word):
+    return matrices.input_lock[word] if len(matrices.input_lock) else _ONE
 
 
 @_inlined
@@ -354,10 +356,12 @@ def _train_skip_gram(matrices, vocabulary, rule, pace, scratch, word, position, 
     while first < contexts:
         stop = _different(scratch.context, first, min(contexts, first + MAX_SEQUENTIAL_BLOCK))
         for c in range(stop - first):
-            _copy(scratch.hidden, c, matrices.inputs, scratch.context[first + c])
-        part = _train_block(matrices, vocabulary, rule, pace, scratch, word, position, number, stop - first)
-        for c in range(stop - first):
-            _add_error(matrices, scratch, c, scratch.context[first + c])
+            context = scratch.context[first + c]
+            scratch.error_row[c], scratch.factor[c] = context, _lock(matrices, context)
+            _copy(scratch.hidden, c, matrices.inputs, context)
+        part = _train_block(
+            matrices, matrices.inputs, vocabulary, rule, pace, scratch, word, position, number, stop - first
+        )
         loss, moved, first, number = loss + part[0], moved + part[1], stop, number + 1
     return loss, moved
 
@@ -368,7 +372,7 @@ def _train_cbow(matrices, vocabulary, rule, pace, scratch, word, position, conte
     share = _ONE / np.float32(contexts)
     width = matrices.inputs.shape[1]
     for d in range(width):
-        scratch.hidden[0, d] = 0
+        scratch.hidden[0, d] = scratch.error[0, d] = 0
     for c in range(contexts):
         context = scratch.context[c]  # read once: what a loop may overwrite is not kept in a register
         for d in range(width):
@@ -376,13 +380,14 @@ def _train_cbow(matrices, vocabulary, rule, pace, scratch, word, position, conte
     if rule.cbow_mean:
         for d in range(width):
             scratch.hidden[0, d] *= share
-    part = _train_block(matrices, vocabulary, rule, pace, scratch, word, position, 0, 1)
-    if not rule.cbow_mean:
-        # gensim divides the error only here: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
-        for d in range(width):
-            scratch.error[0, d] *= share
+    # gensim divides the error of a sum, not of a mean: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
+    scratch.error_row[0], scratch.factor[0] = 0, _ONE if rule.cbow_mean else share
+    part = _train_block(matrices, scratch.error, vocabulary, rule, pace, scratch, word, position, 0, 1)
     for c in range(contexts):
-        _add_error(matrices, scratch, 0, scratch.context[c])
+        context = scratch.context[c]
+        factor = _lock(matrices, context)
+        for d in range(width):
+            matrices.inputs[context, d] += factor * scratch.error[0, d]
     return part
 
 
