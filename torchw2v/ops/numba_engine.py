@@ -76,7 +76,7 @@ class NumbaEngine:
         Raises
         ------
         TrainingDivergedError
-            An update of the chunk is NaN or infinite.
+            A score of the chunk is NaN or infinite.
         """
         if chunk.start >= chunk.stop:
             return Tally()
@@ -87,10 +87,10 @@ class NumbaEngine:
         text = Text(chunk.token_ids, chunk.sentence_offsets, chunk.start, chunk.stop, chunk.first_position)
         pace = Pace(step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss)
         scratch = self._scratch(width, 2 * self._rule.window)
-        words, pairs, loss, moved = train_chunk(matrices, self._vocabulary, text, self._rule, pace, scratch)
-        if not math.isfinite(moved):
+        words, pairs, loss, scores = train_chunk(matrices, self._vocabulary, text, self._rule, pace, scratch)
+        if not math.isfinite(scores):
             raise TrainingDivergedError(
-                f"an update became NaN or infinite before token {chunk.first_position + chunk.stop} of the epoch, at "
+                f"a score became NaN or infinite before token {chunk.first_position + chunk.stop} of the epoch, at "
                 f"alpha={step.alpha:g}. Lower alpha, or subsample frequent words more (a smaller `sample`)."
             )
         return Tally(words, pairs, loss)

@@ -275,51 +275,66 @@ def _softplus(x):
     return max(x, np.float32(0)) + np.log1p(math.exp(-abs(x)))
 
 
+@_inlined
+def _pull(c, first, targets, pace, scratch):
+    """Score and pull of hidden row c on targets that the hidden rows before it have moved: (loss, sum of scores)."""
+    alpha = np.float32(pace.alpha)
+    loss, total = 0.0, np.float32(0)
+    for b in range(c):
+        factor = scratch.product[b, c]
+        for t in range(targets):
+            scratch.score[c, t] += factor * scratch.pull[b, t]
+    for t in range(targets):
+        score, label = scratch.score[c, t], scratch.label[first + t]
+        trained = _ONE if abs(score) < MAX_SCORE else np.float32(0)
+        scratch.pull[c, t] = trained * alpha * (label - _sigmoid(score))
+        total += score
+    if pace.compute_loss:
+        for t in range(targets):
+            score = scratch.score[c, t]
+            loss += _softplus(score if scratch.label[first + t] == 0 else -score)
+    return loss, total
+
+
+@_inlined
+def _add_error(errors, c, targets, scratch):
+    """Add the error of hidden row c: what the targets pull it by, where the hidden rows before it have moved them."""
+    row, factor = scratch.error_row[c], scratch.factor[c]
+    for t in range(targets):
+        scratch.scaled[0, t] = factor * scratch.pull[c, t]
+    _add(errors, row, scratch.scaled, 0, scratch.target, targets)
+    for b in range(c):
+        both = np.float32(0)
+        for t in range(targets):
+            both += scratch.scaled[0, t] * scratch.pull[b, t]
+        scratch.both[0, b] = both
+    _add(errors, row, scratch.both, 0, scratch.hidden, c)
+
+
 @_compiled
 def _meet(matrix, errors, first, stop, hidden_rows, pace, scratch):
     """Train targets first..stop, different rows of a matrix, against the hidden rows: (loss, sum of scores)."""
-    alpha = np.float32(pace.alpha)
     targets = stop - first
-    loss, moved = 0.0, np.float32(0)
+    loss, total = 0.0, np.float32(0)
     for t in range(targets):
         _copy(scratch.target, t, matrix, scratch.row[first + t])
     _products(scratch.score, scratch.hidden, hidden_rows, scratch.target, targets)
     for c in range(hidden_rows):
-        for b in range(c):
-            factor = scratch.product[b, c]
-            for t in range(targets):
-                scratch.score[c, t] += factor * scratch.pull[b, t]
-        for t in range(targets):
-            score, label = scratch.score[c, t], scratch.label[first + t]
-            trained = _ONE if abs(score) < MAX_SCORE else np.float32(0)
-            scratch.pull[c, t] = trained * alpha * (label - _sigmoid(score))
-            moved += score
-        if pace.compute_loss:
-            for t in range(targets):
-                score = scratch.score[c, t]
-                loss += _softplus(score if scratch.label[first + t] == 0 else -score)
-        factor = scratch.factor[c]
-        for t in range(targets):
-            scratch.scaled[0, t] = factor * scratch.pull[c, t]
-        _add(errors, scratch.error_row[c], scratch.scaled, 0, scratch.target, targets)
-        for b in range(c):
-            both = np.float32(0)
-            for t in range(targets):
-                both += scratch.scaled[0, t] * scratch.pull[b, t]
-            scratch.both[0, b] = both
-        _add(errors, scratch.error_row[c], scratch.both, 0, scratch.hidden, c)
+        part = _pull(c, first, targets, pace, scratch)
+        loss, total = loss + part[0], total + part[1]
+        _add_error(errors, c, targets, scratch)
     for t in range(targets):
         for c in range(hidden_rows):
             scratch.both[0, c] = scratch.pull[c, t]
         _add(matrix, scratch.row[first + t], scratch.both, 0, scratch.hidden, hidden_rows)
-    return loss, moved
+    return loss, total
 
 
 @_compiled
 def _train_block(matrices, errors, vocabulary, rule, pace, scratch, word, position, number, hidden_rows):
-    """Train a center's block: its `hidden_rows` hidden rows stand in the scratch, their errors are added to `errors`."""
+    """Train a center's block: its `hidden_rows` hidden rows stand in the scratch, their errors go to `errors`."""
     _products(scratch.product, scratch.hidden, hidden_rows, scratch.hidden, hidden_rows)
-    loss, moved = 0.0, np.float32(0)
+    loss, total = 0.0, np.float32(0)
     if rule.negative:
         scratch.row[0], scratch.label[0] = word, _ONE
         count = 1
@@ -332,15 +347,15 @@ def _train_block(matrices, errors, vocabulary, rule, pace, scratch, word, positi
         while first < count:
             stop = _different(scratch.row, first, count)
             part = _meet(matrices.outputs, errors, first, stop, hidden_rows, pace, scratch)
-            loss, moved, first = loss + part[0], moved + part[1], stop
+            loss, total, first = loss + part[0], total + part[1], stop
     if rule.hierarchical:
         begin = vocabulary.path_offsets[word]
         count = vocabulary.path_offsets[word + 1] - begin
         for k in range(count):
             scratch.row[k], scratch.label[k] = vocabulary.points[begin + k], vocabulary.labels[begin + k]
         part = _meet(matrices.nodes, errors, 0, count, hidden_rows, pace, scratch)
-        loss, moved = loss + part[0], moved + part[1]
-    return loss, moved
+        loss, total = loss + part[0], total + part[1]
+    return loss, total
 
 
 @_inlined
@@ -351,7 +366,7 @@ def _lock(matrices, word):
 @_inlined
 def _train_skip_gram(matrices, vocabulary, rule, pace, scratch, word, position, contexts):
     """Every context is a hidden row; blocks of different words, MAX_SEQUENTIAL_BLOCK at most, share negatives."""
-    loss, moved = 0.0, np.float32(0)
+    loss, total = 0.0, np.float32(0)
     number = first = 0
     while first < contexts:
         stop = _different(scratch.context, first, min(contexts, first + MAX_SEQUENTIAL_BLOCK))
@@ -362,8 +377,8 @@ def _train_skip_gram(matrices, vocabulary, rule, pace, scratch, word, position, 
         part = _train_block(
             matrices, matrices.inputs, vocabulary, rule, pace, scratch, word, position, number, stop - first
         )
-        loss, moved, first, number = loss + part[0], moved + part[1], stop, number + 1
-    return loss, moved
+        loss, total, first, number = loss + part[0], total + part[1], stop, number + 1
+    return loss, total
 
 
 @_inlined
@@ -380,7 +395,7 @@ def _train_cbow(matrices, vocabulary, rule, pace, scratch, word, position, conte
     if rule.cbow_mean:
         for d in range(width):
             scratch.hidden[0, d] *= share
-    # gensim divides the error of a sum, not of a mean: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
+    # gensim divides the error of a sum, not of a mean: the gradient's opposite (docs/parity.md, "CBOW's gradient").
     scratch.error_row[0], scratch.factor[0] = 0, _ONE if rule.cbow_mean else share
     part = _train_block(matrices, scratch.error, vocabulary, rule, pace, scratch, word, position, 0, 1)
     for c in range(contexts):
@@ -424,14 +439,14 @@ def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
 
     Returns
     -------
-    (effective words, pairs, loss, sum of all pulls: NaN or infinite if any of them was)
+    (effective words, pairs, loss, sum of all scores: NaN or infinite if any of them was)
     """
     low, high = _with_halo(vocabulary, text, rule, pace)
     words = np.empty(high - low, np.int32)
     index = np.empty(high - low, np.int64)
     kept = begin = 0  # effective tokens so far, and the first of the sentence
     effective = pairs = 0
-    loss, moved = 0.0, 0.0
+    loss, total = 0.0, 0.0
     sentence = np.searchsorted(text.sentence_offsets, low, side="right") - 1
     at = low
     while at < high:
@@ -466,6 +481,6 @@ def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
             else:
                 part = _train_cbow(matrices, vocabulary, rule, pace, scratch, words[i], position, contexts)
                 pairs += 1
-            loss, moved = loss + part[0], moved + part[1]
+            loss, total = loss + part[0], total + part[1]
         sentence += 1
-    return effective, pairs, loss, moved
+    return effective, pairs, loss, total
