@@ -27,6 +27,8 @@ OVERRIDDEN = {
 }
 
 ADDED = {
+    "averaged_vectors": "input and output rows averaged, as KeyedVectors",
+    "output_vectors": "the rows of `syn1neg` as KeyedVectors",
     "checkpoint": "setting: a folder that keeps the run on disk (gensim issue 1997)",
     "checkpoint_seconds": "setting: time between two checkpoints",
     "checkpoint_words": "setting: raw words between two checkpoints",

@@ -40,6 +40,10 @@ class WeightsError(TorchW2VError, ValueError):
     """The starting weights have the wrong shape or hold NaN or infinity."""
 
 
+class NoOutputVectorsError(TorchW2VError, AttributeError):
+    """The model has no output rows of words."""
+
+
 class TrainingDivergedError(TorchW2VError, FloatingPointError, RuntimeError):
     """A weight became NaN or infinite during training."""
 

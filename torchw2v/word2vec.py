@@ -29,6 +29,7 @@ from torchw2v.errors import (
     SettingTypeError,
     TokenFileError,
 )
+from torchw2v.exchange import Exchange
 from torchw2v.gensim_state import quick_attributes
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.ops.select import Choice, DeviceLike, choose
@@ -44,7 +45,7 @@ from torchw2v.vocabulary import counts_if_plain, fill_vocabulary
 logger = logging.getLogger(__name__)
 
 
-class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
+class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
 
     Parameters
