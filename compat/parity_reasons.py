@@ -33,6 +33,8 @@ ADDED = {
     "checkpoint_seconds": "setting: time between two checkpoints",
     "checkpoint_words": "setting: raw words between two checkpoints",
     "resume": "goes on with a run that was interrupted",
+    "from_embedding": "a model from a torch.nn.Embedding and its words",
+    "to_embedding": "`wv` as a torch.nn.Embedding with its vocabulary",
     "from_gensim": "our class from a gensim model",
     "to_gensim": "a gensim model from ours",
     "save_safetensors": "the whole model without pickle (gensim issue 3663)",

@@ -12,7 +12,8 @@ ROOT = Path(torchw2v.__file__).parent
 FLOORS = [
     {"errors", "constants", "_version", "atomic", "callbacks", "standin"},
     {"ops.draws", "ops.contract"},
-    {"corpus", "tables", "vocabulary", "word_table"},
+    {"token_batches"},
+    {"corpus", "embedding", "tables", "vocabulary", "word_table"},
     {"text", "token_file"},
     {"source", "token_lists"},
     {"scan"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["items.md"]
+PAGES = ["items.md", "pytorch.md"]
 
 
 def blocks(page):

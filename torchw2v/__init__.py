@@ -3,14 +3,20 @@
 from torchw2v._version import __version__
 from torchw2v.atomic import atomic_write
 from torchw2v.callbacks import StopTraining, TensorBoardWriter
+from torchw2v.embedding import EmbeddingLayer, to_embedding
 from torchw2v.patch import patch_gensim, patched, unpatch_gensim
 from torchw2v.queries import most_similar_batch
 from torchw2v.safetensors_files import load_vectors_safetensors, save_vectors_safetensors
+from torchw2v.token_batches import TokenBatch, TokenDataset, TokenVocabulary
 from torchw2v.word2vec import TorchWord2Vec
 
 __all__ = [
+    "EmbeddingLayer",
     "StopTraining",
     "TensorBoardWriter",
+    "TokenBatch",
+    "TokenDataset",
+    "TokenVocabulary",
     "TorchWord2Vec",
     "__version__",
     "atomic_write",
@@ -19,5 +25,6 @@ __all__ = [
     "patch_gensim",
     "patched",
     "save_vectors_safetensors",
+    "to_embedding",
     "unpatch_gensim",
 ]

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
 from gensim.models import KeyedVectors
-from gensim.models.word2vec import Word2Vec
 
+from torchw2v.embedding import EmbeddingLayer, rows_of_words, to_embedding
+from torchw2v.errors import SettingError
 from torchw2v.output_vectors import averaged_vectors, output_vectors
+from torchw2v.saving import Saving
+from torchw2v.token_batches import TokenVocabulary
+
+Model = TypeVar("Model", bound="Exchange")
 
 
-class Exchange(Word2Vec):
+class Exchange(Saving):
     """The methods that hand vectors out and take them in."""
 
     # ---- the other matrix ------------------------------------------------------------------------------------
@@ -48,3 +57,106 @@ class Exchange(Word2Vec):
             As in `output_vectors`.
         """
         return averaged_vectors(self)
+
+    # ---- torch.nn.Embedding ----------------------------------------------------------------------------------
+
+    def to_embedding(
+        self,
+        *,
+        padding_idx: int | None = None,
+        freeze: bool = True,
+        sparse: bool = False,
+        dtype: torch.dtype | None = None,
+        unk: Hashable | None = None,
+        pad: Hashable = "<pad>",
+        **options: Any,
+    ) -> EmbeddingLayer:
+        """Copy `wv` into a torch.nn.Embedding; `torchw2v.to_embedding` does so with any KeyedVectors.
+
+        Parameters
+        ----------
+        padding_idx : int, optional
+            Add a row of zeros that gets no gradient, for padding: 0 makes it the first row, -1 (or its number) the
+            last.
+        freeze, sparse
+            As in `torch.nn.Embedding.from_pretrained`, with its defaults.
+        dtype : torch.dtype, optional
+            Of the weights; float32 if not given.
+        unk : hashable, optional
+            The token whose row stands for unknown ones. Where the vocabulary has that word, its row; else a new one
+            beside the padding row (without one, the last), filled with the mean of all vectors.
+        pad : hashable
+            The name of the padding row in the vocabulary.
+        **options
+            max_norm, norm_type, scale_grad_by_freq: as in `torch.nn.Embedding.from_pretrained`.
+
+        Returns
+        -------
+        EmbeddingLayer
+            A named tuple (embedding, vocabulary); the vocabulary has `key_to_index`, `encode`, `batch`, `collate`.
+
+        Raises
+        ------
+        SettingError (a ValueError)
+            There are no vectors, padding_idx is neither the first nor the last row, or a word has the padding row's
+            name.
+        """
+        return to_embedding(
+            self.wv, padding_idx=padding_idx, freeze=freeze, sparse=sparse, dtype=dtype, unk=unk, pad=pad, **options
+        )
+
+    @classmethod
+    def from_embedding(
+        cls: type[Model],
+        embedding: torch.nn.Embedding,
+        keys: TokenVocabulary | Mapping[Hashable, int] | Sequence[Hashable],
+        *,
+        counts: Mapping[Hashable, int] | None = None,
+        **settings: Any,
+    ) -> Model:
+        """A model whose `wv` is a copy of an embedding, to be queried, saved and trained on.
+
+        Like unpickling, it does not call a subclass's constructor. The output matrix starts at zero, as in a new model.
+
+        Parameters
+        ----------
+        embedding : torch.nn.Embedding
+            On any device, of any floating type.
+        keys : TokenVocabulary, mapping or sequence
+            What `to_embedding` gave beside the layer; or the row of each word; or the word of each row. Left out are
+            the padding row, rows that a mapping does not name, and special tokens that `to_embedding` added.
+        counts : mapping, optional
+            How often each word occurs in the text that the model stands for. Without it every count is 1, and
+            `build_vocab(sentences, update=True)` before `train()` adds those of a text.
+        **settings
+            Arguments of the constructor, but for vector_size and corpora.
+
+        Raises
+        ------
+        SettingError (a ValueError)
+            Keys do not fit the rows, a count is missing or not positive, or a setting does not belong here.
+        SettingTypeError (a TypeError)
+            It is no torch.nn.Embedding.
+        """
+        for name in ("vector_size", "sentences", "corpus_file", "init_from"):
+            if name in settings:
+                raise SettingError(f"from_embedding() takes no {name}; the embedding's rows are the vectors")
+        words, vectors = rows_of_words(embedding, keys)
+        raw_counts = {word: (1 if counts is None else counts.get(word, 0)) for word in words}
+        missing = [word for word, count in raw_counts.items() if count < 1]
+        if missing:
+            raise SettingError(f"counts has no positive count of {len(missing)} words (first: {missing[:3]})")
+        model = cls._empty(vector_size=vectors.shape[1], **settings)
+        model._take_words(raw_counts)
+        model.wv.vectors[: len(words)] = vectors  # a null word's row stands behind them
+        model.add_lifecycle_event("from_embedding", msg=f"{len(words)} words of {embedding}")
+        return model
+
+    def _take_words(self, counts: dict[Hashable, int]) -> None:
+        """Make these the vocabulary, all of them, in this order."""
+        asked = {name: getattr(self, name) for name in ("min_count", "sorted_vocab", "max_final_vocab")}
+        self.raw_vocab: Any = counts
+        self.sorted_vocab, self.max_final_vocab = 0, None
+        self.prepare_vocab(min_count=1)
+        self.__dict__.update(asked)
+        self.prepare_weights()
