@@ -34,7 +34,7 @@ FLOORS = [
         "output_vectors",
     },
     {"checkpoint", "safetensors_files"},
-    {"epochs", "saving"},
+    {"epochs", "saving", "pretrained"},
     {"job_hooks", "resuming", "exchange"},
     {"word2vec", "evaluation"},
     {"patch"},

@@ -11,6 +11,7 @@ from gensim.models import KeyedVectors
 from torchw2v.embedding import EmbeddingLayer, rows_of_words, to_embedding
 from torchw2v.errors import SettingError
 from torchw2v.output_vectors import averaged_vectors, output_vectors
+from torchw2v.pretrained import InitReport, Pretrained
 from torchw2v.saving import Saving
 from torchw2v.token_batches import TokenVocabulary
 
@@ -18,7 +19,33 @@ Model = TypeVar("Model", bound="Exchange")
 
 
 class Exchange(Saving):
-    """The methods that hand vectors out and take them in."""
+    """The methods that hand vectors out and take them in.
+
+    Attributes
+    ----------
+    init_report : InitReport or None
+        Which words `init_from` gave their starting vectors, when the vocabulary was last built or enlarged.
+    """
+
+    init_report: InitReport | None = None
+    _pretrained: Pretrained | None = None
+
+    # ---- starting vectors ------------------------------------------------------------------------------------
+
+    def init_weights(self) -> None:
+        """As gensim's; then words that `init_from` has take its vectors."""
+        super().init_weights()
+        self._start_from_pretrained(0)
+
+    def update_weights(self) -> None:
+        """As gensim's; then new words that `init_from` has take its vectors. What is trained already stays."""
+        trained = len(self.wv.vectors)
+        super().update_weights()
+        self._start_from_pretrained(trained)
+
+    def _start_from_pretrained(self, first_row: int) -> None:
+        if self._pretrained is not None:
+            self.init_report = self._pretrained.start(self.wv, first_row)
 
     # ---- the other matrix ------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from torchw2v.gensim_state import quick_attributes
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.plotting import plot_history
+from torchw2v.pretrained import Pretrained, Source
 from torchw2v.queries import most_similar_batch
 from torchw2v.resuming import Resuming
 from torchw2v.scan import scan
@@ -74,11 +75,18 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         Write a checkpoint this many seconds after the last one (default 600). None: by words only.
     checkpoint_words : int or None
         Write a checkpoint this many raw words after the last one.
+    init_from : KeyedVectors or path, optional
+        Vectors of another model, or a file of them (word2vec's formats, GloVe's, what gensim or `save_safetensors`
+        wrote). Words that they have start from them, when the vocabulary is built and, the new ones, when it is
+        enlarged by `build_vocab(update=True)`; all others start at random. They are trained on like any others
+        (`wv.vectors_lockf` can hold them), and the output matrix starts at zero. Not saved with the model.
 
     Attributes
     ----------
     running_on : torchw2v.ops.select.Choice
         Device and engine in use, and why.
+    init_report : torchw2v.pretrained.InitReport or None
+        Which words `init_from` gave their starting vectors.
     training_history : list of dict
         One entry per trained epoch: train_call, epoch, alpha (at its end), seconds, raw_words, effective_words,
         words_per_second (effective words, as in gensim's log), and with compute_loss=True pairs, loss (sum) and
@@ -98,7 +106,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
 
     _TRANSIENT = (
         "_run", "_corpora", "_scope", "_highest_count", "_keeper", "_resumed",
-        "checkpoint", "checkpoint_seconds", "checkpoint_words",
+        "checkpoint", "checkpoint_seconds", "checkpoint_words", "_pretrained", "init_report",
     )  # fmt: skip
 
     # Defaults for models that plain gensim saved and for copies, which leave the transient state behind.
@@ -120,6 +128,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         *, device: DeviceLike = None, engine: str | None = None, deterministic: bool = False,
         progress_bar: bool = False, checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_seconds: float | None = 600.0, checkpoint_words: int | None = None,
+        init_from: Source | None = None,
     ) -> None:  # fmt: skip
         self.device, self.engine = device, engine
         self.deterministic, self.progress_bar = bool(deterministic), bool(progress_bar)
@@ -130,6 +139,8 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         self.training_history: list[dict[str, Any]] = []
         self.vector_size, self.window, self.negative, self.workers = vector_size, window, negative, workers
         self._check_settings()
+        if init_from is not None:
+            self._pretrained = Pretrained(init_from, int(vector_size))
         if checkpoint is not None:
             CheckpointFolder(checkpoint).refuse_unfinished()  # before hours of counting words
         logger.debug("will train on %s", self.running_on)
