@@ -1,0 +1,68 @@
+"""Word vectors for TensorBoard's projector: a folder that `tensorboard --logdir` shows in three dimensions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+from gensim.models import KeyedVectors
+
+from torchw2v.errors import NothingToPlotError, SettingError, UnknownKeyError
+
+
+def export_projector(
+    vectors: KeyedVectors,
+    log_dir: str | os.PathLike[str],
+    *,
+    words: Iterable[Hashable] | None = None,
+    attributes: Sequence[str] = ("count",),
+    tag: str = "word2vec",
+) -> None:
+    """Write vectors, their words and words' attributes for TensorBoard's projector (extra `tensorboard`).
+
+    Parameters
+    ----------
+    vectors : gensim.models.KeyedVectors
+    log_dir : path
+        A folder, which may hold the scalars of a `TensorBoardWriter` as well.
+    words : iterable of keys, optional
+        Only these. The projector runs in a browser: some ten thousand are a good number.
+    attributes : sequence of str
+        Word attributes (`vectors.expandos`) shown beside the words; those that the vectors lack are left out.
+    tag : str
+        The name of this set of vectors.
+
+    Raises
+    ------
+    ImportError
+        The package tensorboard is missing.
+    NothingToPlotError (a ValueError)
+        There are no words.
+    UnknownKeyError (a KeyError)
+        A word has no vector.
+    SettingError (a ValueError)
+        A word holds a tab or a line break, which the projector's file cannot have.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError("export_projector() needs tensorboard: pip install 'torchw2v[tensorboard]'") from error
+    keys = list(vectors.index_to_key if words is None else words)
+    if not keys:
+        raise NothingToPlotError("there are no words to export")
+    unknown = [key for key in keys if key not in vectors.key_to_index]
+    if unknown:
+        raise UnknownKeyError(f"no vectors for {len(unknown)} of the words (first: {unknown[:5]})")
+    broken = [key for key in keys if set("\t\n\r") & set(str(key))]
+    if broken:
+        raise SettingError(f"words with tabs or line breaks cannot be exported (first: {broken[:5]}); leave them out")
+    rows = np.array([vectors.key_to_index[key] for key in keys])
+    shown = [name for name in attributes if name in vectors.expandos]
+    columns = [[str(key) for key in keys], *([str(value) for value in vectors.expandos[name][rows]] for name in shown)]
+    with SummaryWriter(os.fspath(log_dir)) as writer:
+        if shown:
+            table = [list(line) for line in zip(*columns, strict=True)]
+            writer.add_embedding(vectors.vectors[rows], table, tag=tag, metadata_header=["word", *shown])
+        else:
+            writer.add_embedding(vectors.vectors[rows], columns[0], tag=tag)
