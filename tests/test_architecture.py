@@ -11,8 +11,9 @@ ROOT = Path(torchw2v.__file__).parent
 # The floors of the house; a module may import from its own floor or below.
 FLOORS = [
     {"errors", "constants", "_version", "atomic", "callbacks", "standin"},
+    {"plot.canvas", "plot.labels", "projector", "sentence_models", "token_batches"},
+    {"plot.benchmark", "plot.course", "plot.frequency", "plot.maps"},
     {"ops.draws", "ops.contract"},
-    {"token_batches"},
     {"corpus", "embedding", "tables", "vocabulary", "word_table"},
     {"text", "token_file"},
     {"source", "token_lists"},
@@ -38,7 +39,7 @@ FLOORS = [
     {"job_hooks", "resuming", "exchange"},
     {"word2vec", "evaluation"},
     {"patch"},
-    {"__init__", "startup.sitecustomize"},
+    {"__init__", "plot.__init__", "startup.sitecustomize"},
     {"commands.console"},
     {"commands.vectors", "commands.demo"},
     {"commands.similar", "commands.analogy", "commands.evaluate", "commands.encode"},
@@ -61,7 +62,8 @@ def imported(path):
         if isinstance(node, ast.ImportFrom) and node.module == "torchw2v.commands":
             yield from (f"commands.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torchw2v"):
-            yield (node.module + ".__init__" if node.module == "torchw2v" else node.module).removeprefix("torchw2v.")
+            package = node.module in ("torchw2v", "torchw2v.plot")
+            yield (node.module + ".__init__" if package else node.module).removeprefix("torchw2v.")
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("torchw2v"):

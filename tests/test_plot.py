@@ -163,7 +163,7 @@ def test_topics_lie_apart_on_the_map(model):
 def test_groups_are_colors_and_a_legend(model):
     words = model.wv.index_to_key
     figure = plot.word_map(model.wv, words, groups={word: word[0] for word in words})
-    assert sorted(text.get_text() for text in figure.legends[0].texts) == ["x", "y"]
+    assert sorted(text.get_text() for text in figure.axes[0].get_legend().texts) == ["x", "y"]
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == len(words)
     colors = {tuple(points.get_facecolor()[0]) for points in figure.axes[0].collections}
     assert len(colors) == 2

@@ -5,8 +5,10 @@ from torchw2v.atomic import atomic_write
 from torchw2v.callbacks import StopTraining, TensorBoardWriter
 from torchw2v.embedding import EmbeddingLayer, to_embedding
 from torchw2v.patch import patch_gensim, patched, unpatch_gensim
+from torchw2v.projector import export_projector
 from torchw2v.queries import most_similar_batch
 from torchw2v.safetensors_files import load_vectors_safetensors, save_vectors_safetensors
+from torchw2v.sentence_models import to_model2vec, to_static_embedding
 from torchw2v.token_batches import TokenBatch, TokenDataset, TokenVocabulary
 from torchw2v.word2vec import TorchWord2Vec
 
@@ -20,11 +22,14 @@ __all__ = [
     "TorchWord2Vec",
     "__version__",
     "atomic_write",
+    "export_projector",
     "load_vectors_safetensors",
     "most_similar_batch",
     "patch_gensim",
     "patched",
     "save_vectors_safetensors",
     "to_embedding",
+    "to_model2vec",
+    "to_static_embedding",
     "unpatch_gensim",
 ]

@@ -19,6 +19,7 @@ from gensim.models import KeyedVectors
 
 from torchw2v.callbacks import SinceEpoch, StopTraining
 from torchw2v.checkpoint import CheckpointFolder
+from torchw2v.constants import WHOLE_SENTENCE
 from torchw2v.corpus import EncodedCorpus
 from torchw2v.corpus_cache import CorpusCache
 from torchw2v.errors import (
@@ -33,7 +34,7 @@ from torchw2v.exchange import Exchange
 from torchw2v.gensim_state import quick_attributes
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.ops.select import Choice, DeviceLike, choose
-from torchw2v.plotting import plot_history
+from torchw2v.plot.course import training_curve
 from torchw2v.pretrained import Pretrained, Source
 from torchw2v.queries import most_similar_batch
 from torchw2v.resuming import Resuming
@@ -56,6 +57,9 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         accelerator one stream trains. `batch_words` sizes the jobs of gensim's loop, which runs only for subclasses
         that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be compressed or
         remote (anything smart_open opens), or a corpus that `torchw2v encode` has made.
+    window : int or None
+        None: the whole sentence, whatever its length, is the context of each of its words, as for item sets, which have
+        no order; `shrink_windows` is off then. The attributes say so as gensim would: window=2**30.
     device : str or torch.device, optional
         "auto" (default), "cpu", "cuda", "cuda:1", "mps", ...
     engine : str, optional
@@ -138,6 +142,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         self._loss_asked = bool(compute_loss)
         self.training_history: list[dict[str, Any]] = []
         self.vector_size, self.window, self.negative, self.workers = vector_size, window, negative, workers
+        self.shrink_windows = shrink_windows
         self._check_settings()
         if init_from is not None:
             self._pretrained = Pretrained(init_from, int(vector_size))
@@ -147,12 +152,12 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         self._scope = object()  # what is encoded in here to count words may also be trained on in here
         try:
             super().__init__(
-                sentences=sentences, corpus_file=corpus_file, vector_size=vector_size, alpha=alpha, window=window,
+                sentences=sentences, corpus_file=corpus_file, vector_size=vector_size, alpha=alpha, window=self.window,
                 min_count=min_count, max_vocab_size=max_vocab_size, sample=sample, seed=seed, workers=workers,
                 min_alpha=min_alpha, sg=sg, hs=hs, negative=negative, ns_exponent=ns_exponent, cbow_mean=cbow_mean,
                 hashfxn=hashfxn, epochs=epochs, null_word=null_word, trim_rule=trim_rule, sorted_vocab=sorted_vocab,
                 batch_words=batch_words, compute_loss=compute_loss, callbacks=callbacks, comment=comment,
-                max_final_vocab=max_final_vocab, shrink_windows=shrink_windows,
+                max_final_vocab=max_final_vocab, shrink_windows=self.shrink_windows,
             )  # fmt: skip
         finally:
             self._scope = None
@@ -174,6 +179,8 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
 
     def _check_settings(self) -> None:
         """Refuse sizes that gensim would crash on, hang on or silently train nothing with."""
+        if self.window is None:
+            self.window, self.shrink_windows = WHOLE_SENTENCE, False
         lower = {"vector_size": 1, "window": 1, "negative": 0, "workers": 1}
         for name, least in lower.items():
             value = getattr(self, name)
@@ -299,7 +306,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         super()._check_training_sanity(epochs=epochs, total_examples=total_examples, total_words=total_words, **kwargs)
 
     def plot_training(self) -> Any:
-        """Draw loss (with compute_loss=True), learning rate and speed by epoch; see `plotting.plot_history`.
+        """Draw loss (with compute_loss=True), learning rate and speed by epoch; see `torchw2v.plot.training_curve`.
 
         Returns
         -------
@@ -312,7 +319,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         NothingToPlotError (a ValueError)
             No epoch has been trained.
         """
-        return plot_history(self.training_history)
+        return training_curve(self.training_history)
 
     # ---- training --------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -114,12 +115,12 @@ def _panel(
 
     width = 0.8 / len(sides)
     largest = max(max(numbers) for numbers in found.values() if numbers)
+    colors = dict(zip([name for name in sides if name != baseline], cycle(COLORS), strict=False)) | {baseline: FAINT}
     for number, name in enumerate(sides):
-        color = FAINT if name == baseline else COLORS[number % len(COLORS)]
         places = [place + (number - (len(sides) - 1) / 2) * width for place in range(len(categories))]
         shown = [(place, kind) for place, kind in zip(places, categories, strict=True) if found[kind, name]]
         heights = [float(np.median(found[kind, name])) for _, kind in shown]
-        axis.bar([place for place, _ in shown], heights, 0.92 * width, color=color, label=name)
+        axis.bar([place for place, _ in shown], heights, 0.92 * width, color=colors[name], label=name)
         for (place, kind), height in zip(shown, heights, strict=True):
             numbers, others = found[kind, name], found.get((kind, baseline), [])
             axis.plot([place] * len(numbers), numbers, "k.", markersize=3)

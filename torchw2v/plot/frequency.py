@@ -9,8 +9,8 @@ import numpy as np
 from gensim.models import KeyedVectors
 
 from torchw2v.errors import NothingToPlotError, UnknownKeyError
-from torchw2v.plot import labels
 from torchw2v.plot.canvas import COLORS, panel, plain
+from torchw2v.plot.labels import write
 
 _MANY = 2000  # words from which on a density is drawn, not points
 _BINS = 24  # of the median, over the whole range of counts
@@ -81,7 +81,7 @@ def frequency_and_norm(
         rows = [vectors.key_to_index[word] for word in chosen]
         points = np.stack([counts[rows], norms[rows]], 1)
         axis.scatter(*points.T, s=(2 * _RADIUS) ** 2, color="black", linewidths=0, zorder=3)
-        labels.write(axis, points, [str(word) for word in chosen], radius=_RADIUS, fontsize=9)
+        write(axis, points, [str(word) for word in chosen], radius=_RADIUS, fontsize=9)
     return figure
 
 

@@ -1,8 +1,8 @@
 """Words beside their points so that no two of them overlap: greedy, in the order given, without a random number.
 
-Each label takes the nearest free place around its point, on rings that grow; labels that end far from their point are
-tied to it by a thin line. Places that cover another label or leave the panel are not free; those that cover another
-point are taken only where no other is left.
+Each label takes the nearest free place around its point, on rings that grow; a label that ends far from its point, or
+nearer to another one, is tied to it by a thin line. Places that cover another label or leave the panel are not free;
+those that cover another point are taken only where no other is left.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def _box(corner: np.ndarray, size: np.ndarray) -> np.ndarray:
 def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Which boxes [m, 4] overlap which others [k, 4]: bool [m, k]."""
     one, other = boxes[:, None], others[None]
-    return ((one[..., :2] < other[..., 2:]) & (other[..., :2] < one[..., 2:])).all(-1)
+    both: np.ndarray = (one[..., :2] < other[..., 2:]) & (other[..., :2] < one[..., 2:])
+    return np.all(both, axis=-1)
 
 
 def write(axis: Any, points: np.ndarray, words: Sequence[str | None], *, radius: float, **text: Any) -> list[Any]:
@@ -120,9 +121,9 @@ def write(axis: Any, points: np.ndarray, words: Sequence[str | None], *, radius:
         if np.isnan(corners[number, 0]):
             lost.append(word)
             continue
-        middle = corners[number] + sizes[number] / 2
-        gap = np.abs(places[number] - middle) - sizes[number] / 2
-        tied = float(np.hypot(*gap.clip(0))) > radius + _TIED
+        outside = np.abs(places - corners[number] - sizes[number] / 2) - sizes[number] / 2
+        away = np.hypot(*outside.clip(0).T)  # from the label to every point
+        tied = away[number] > min(radius + _TIED, away.min())
         offset = corners[number] - places[number]
         written.append(
             axis.annotate(

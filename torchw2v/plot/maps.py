@@ -9,8 +9,8 @@ import numpy as np
 from gensim.models import KeyedVectors
 
 from torchw2v.errors import NothingToPlotError, SettingError, UnknownKeyError
-from torchw2v.plot import labels
 from torchw2v.plot.canvas import COLORS, panel
+from torchw2v.plot.labels import write
 
 _RADIUS = 2.5  # of a marker, in typographic points
 
@@ -114,7 +114,7 @@ def word_map(
     axis.margins(0.08)
     if label:
         text = {"fontsize": 9 if len(words) <= 60 else 7.5} | ({"fontfamily": font} if font else {})
-        labels.write(axis, points, [str(word) for word in words], radius=_RADIUS, **text)
+        write(axis, points, [str(word) for word in words], radius=_RADIUS, **text)
     return figure
 
 
@@ -132,4 +132,4 @@ def _scatter(axis: Any, points: np.ndarray, words: list[Hashable], groups: Mappi
         shape = shapes[number // len(COLORS) % len(shapes)]
         color = COLORS[number % len(COLORS)]
         axis.scatter(*points[rows].T, s=area, color=color, marker=shape, linewidths=0, label=str(group))
-    axis.figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)
