@@ -4,7 +4,7 @@ An entry without a member is an error, too.
 """
 
 OVERRIDDEN = {
-    "__init__": "takes `device`, `engine`, `deterministic` and `progress_bar`, and refuses sizes that are out of range",
+    "__init__": "takes the arguments above and `window=None` (whole sentences); refuses sizes out of range",
     "__reduce_ex__": "within `save`, the pickle is one that plain gensim opens",
     "__getstate__": "engines, devices and encoded corpora stay out of pickles, copies and saved files",
     "create_binary_tree": "gensim takes whole-number tokens for row numbers here",

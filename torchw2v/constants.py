@@ -5,6 +5,9 @@ GROUP = 32  # hidden rows that share negatives in skip-gram, spread over a step 
 DENSE_NODES = 32  # Huffman nodes nearest the root, which nearly every path crosses: one dense product a step
 MAX_GROUPS = 4096  # in a step; keeps the draws of a wide window's blocks apart
 MAX_BLOCK_ROWS = 64  # context rows of one skip-gram product; wider windows are trained block after block
+# The window that window=None stands for: longer than any sentence, and a number to which gensim's routines, which may
+# train a saved model on, can add a position without overflow (32 bits).
+WHOLE_SENTENCE = 2**30
 
 # The pull that one row may receive from one stale snapshot, as alpha * (pairs summed into it); gensim's own updates
 # are sequential. Chosen for stability: five words with 20 negatives at alpha 0.5 explode at 1.2, are stable at 0.6

@@ -15,6 +15,7 @@ from typing import Any
 from gensim.models.word2vec import Word2Vec
 
 from torchw2v.checkpoint import Position, RunKeeper
+from torchw2v.constants import WHOLE_SENTENCE
 from torchw2v.corpus import CorpusChunk, EncodedCorpus
 from torchw2v.errors import CheckpointMismatchError
 from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
@@ -131,7 +132,7 @@ class EpochTraining(Word2Vec):
         """What the epoch is trained with, and from where: its beginning, or where a checkpoint left it."""
         keeper = self._keeper
         position = keeper.take_up(cur_epoch, corpus) if keeper is not None else None
-        neighbors = corpus.neighbors() if corpus is not None and self._run is None else math.inf
+        neighbors = self._neighbors(corpus) if self._run is None else math.inf
         run = self._begin_run(known if position is None else position.plan_tokens, callbacks, neighbors)
         if position is None:
             position = Position(
@@ -149,6 +150,15 @@ class EpochTraining(Word2Vec):
         if keeper is not None:
             keeper.begin_epoch(position, corpus, lambda: put_back(self, run.weights))
         return run, position
+
+    def _neighbors(self, corpus: EncodedCorpus | MappedCorpus | None) -> float:
+        """Other words in the sentence of a word; infinite where that is not known."""
+        if corpus is not None:
+            return corpus.neighbors()
+        if self.window < WHOLE_SENTENCE:
+            return math.inf
+        # Of a stream the mean length is known. Steps that hold more pairs count them (`Frames.scale`).
+        return (self.corpus_total_words or 0) / max(self.corpus_count or 0, 1) - 1
 
     def _chunks(
         self, corpus: EncodedCorpus | MappedCorpus | None, sentences: Any, position: Position

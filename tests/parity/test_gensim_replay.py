@@ -9,7 +9,7 @@ import pytest
 from gensim.models import Word2Vec
 from gensim.models.word2vec_inner import train_batch_cbow, train_batch_sg
 
-from torchw2v.constants import MAX_SCORE
+from torchw2v.constants import MAX_SCORE, WHOLE_SENTENCE
 from torchw2v.ops.reference import (
     GENSIM_ARITHMETIC,
     Arithmetic,
@@ -42,6 +42,7 @@ VARIANTS = {
     "locked_rows": {"lock": True},
     "saturated": {"scale": 3.0},
     "window_1": {"window": 1},
+    "whole_sentence": {"window": WHOLE_SENTENCE, "shrink_windows": False},  # window=None
     "few_words": {"words": 4},  # negatives repeat and often equal the center
 }
 
