@@ -129,9 +129,19 @@ class Frames:
         spans = [(slice(begin, min(begin + size * steps, whole)), size) for begin in range(0, whole, size * steps)]
         if whole < count:
             spans.append((slice(whole, count), count - whole))  # the last step is a smaller one
+        low, high = self._reaches(tiles) if len(blocks) > 1 else ([0] * count, [slots] * count)
         for span, in_step in spans:
+            first, last = min(low[span]), max(high[span])
             for block in blocks:
-                yield Part(tiles, span, in_step, *block)
+                if block[1] <= last and first < block[2]:  # in a basket of 10,000 half of the blocks hold no pair
+                    yield Part(tiles, span, in_step, *block)
+
+    @staticmethod
+    def _reaches(tiles: Tiles) -> tuple[list[int], list[int]]:
+        """First and last slot of each tile that is a context of one of its centers."""
+        none = tiles.last < tiles.first
+        first, last = tiles.first.masked_fill(none, tiles.words.numel()), tiles.last.masked_fill(none, -1)
+        return first.amin(1).tolist(), last.amax(1).tolist()
 
     def make(self, weights: Weights, part: Part, step: Step, tally: Tally) -> Frame:
         """What all kinds of outputs need: slots, counts, caps, negatives. Pairs go to the tally."""

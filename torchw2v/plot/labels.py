@@ -1,8 +1,8 @@
 """Words beside their points so that no two of them overlap: greedy, in the order given, without a random number.
 
 Each label takes the nearest free place around its point, on rings that grow; a label that ends far from its point, or
-nearer to another one, is tied to it by a thin line. Places that cover another label or leave the panel are not free;
-those that cover another point are taken only where no other is left.
+about as near to another one, is tied to it by a thin line. Places that cover another label or leave the panel are not
+free; those that cover another point are taken only where no other is left.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from torchw2v.plot.canvas import FAINT
-
 logger = logging.getLogger(__name__)
 
 GAP = 3.0  # points between a marker's edge and its label
@@ -22,6 +20,7 @@ _DIRECTIONS = 16
 _RING = 5.0  # points from one ring of places to the next
 _RINGS = 40
 _TIED = 12.0  # points from the marker from which on a line ties the label to it
+_CLEARLY = 0.8  # of the way to another point: from there on a line says whose label it is
 
 
 def place(points: np.ndarray, sizes: np.ndarray, panel: np.ndarray, radius: float) -> np.ndarray:
@@ -113,7 +112,7 @@ def write(axis: Any, points: np.ndarray, words: Sequence[str | None], *, radius:
             probe.remove()
     places = axis.transData.transform(points) * scale
     corners = place(places, sizes, np.array(axis.bbox.extents) * scale, radius)
-    line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": radius}
+    line = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.7, "shrinkA": 0, "shrinkB": radius}
     written, lost = [], []
     for number, word in enumerate(words):
         if word is None:
@@ -123,7 +122,8 @@ def write(axis: Any, points: np.ndarray, words: Sequence[str | None], *, radius:
             continue
         outside = np.abs(places - corners[number] - sizes[number] / 2) - sizes[number] / 2
         away = np.hypot(*outside.clip(0).T)  # from the label to every point
-        tied = away[number] > min(radius + _TIED, away.min())
+        others = np.delete(away, number).min(initial=np.inf)
+        tied = away[number] > min(radius + _TIED, _CLEARLY * others)
         offset = corners[number] - places[number]
         written.append(
             axis.annotate(
