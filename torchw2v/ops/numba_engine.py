@@ -86,7 +86,7 @@ class NumbaEngine:
         )
         text = Text(chunk.token_ids, chunk.sentence_offsets, chunk.start, chunk.stop, chunk.first_position)
         pace = Pace(step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss)
-        scratch = self._scratch(width, 2 * self._rule.window)
+        scratch = self._scratch(width, min(2 * self._rule.window, _longest_sentence(chunk)))
         words, pairs, loss, scores = train_chunk(matrices, self._vocabulary, text, self._rule, pace, scratch)
         if not math.isfinite(scores):
             raise TrainingDivergedError(
@@ -94,6 +94,13 @@ class NumbaEngine:
                 f"alpha={step.alpha:g}. Lower alpha, or subsample frequent words more (a smaller `sample`)."
             )
         return Tally(words, pairs, loss)
+
+
+def _longest_sentence(chunk: Chunk) -> int:
+    """Tokens in the longest of the sentences that a chunk touches."""
+    first = np.searchsorted(chunk.sentence_offsets, chunk.start, side="right") - 1
+    last = np.searchsorted(chunk.sentence_offsets, chunk.stop, side="left")
+    return int(np.diff(chunk.sentence_offsets[first : last + 1]).max())
 
 
 def _rows(matrix: torch.Tensor | None, width: int) -> np.ndarray:
