@@ -97,11 +97,10 @@ class NumbaEngine:
 
 
 def _longest_sentence(chunk: Chunk) -> int:
-    """Tokens of the longest sentence that the chunk has a part of."""
-    offsets = chunk.sentence_offsets
-    first = int(np.searchsorted(offsets, chunk.start, side="right")) - 1
-    last = int(np.searchsorted(offsets, chunk.stop, side="left"))
-    return int(np.diff(offsets[first : last + 1]).max())
+    """Tokens in the longest of the sentences that a chunk touches."""
+    first = np.searchsorted(chunk.sentence_offsets, chunk.start, side="right") - 1
+    last = np.searchsorted(chunk.sentence_offsets, chunk.stop, side="left")
+    return int(np.diff(chunk.sentence_offsets[first : last + 1]).max())
 
 
 def _rows(matrix: torch.Tensor | None, width: int) -> np.ndarray:

@@ -22,7 +22,9 @@ Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. T
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,19 +35,35 @@ from numba.extending import intrinsic
 from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
 
+logger = logging.getLogger(__name__)
+
 # Sums may be reordered and contracted (that is what makes vectors of them); NaN and infinity keep their meaning.
 # Without numba's runtime (_nrt) arrays are not counted by reference: the counters would be atomic, one for each array
 # of every tuple that is looked into, and shared by all threads. One core, cbow-ns: 780 ns a token, without them 450.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
     "error_model": "numpy",
 }
 _UNCOUNTED: dict[str, Any] = {"_nrt": False}
-_compiled = njit(**_OPTIONS, **_UNCOUNTED)
 _inlined = njit(**_OPTIONS, **_UNCOUNTED, forceinline=True)
-_allocating = njit(**_OPTIONS)
+
+
+def _kept(**options: Any) -> Callable[[Callable], Any]:
+    """numba.njit with the machine code kept on disk, or compiled by each process where no folder can be written."""
+
+    def compile_later(function: Callable) -> Any:
+        try:
+            return njit(**_OPTIONS, **options, cache=True)(function)
+        except RuntimeError as error:  # numba's "no locator available"
+            logger.info("compiled anew in every process (set NUMBA_CACHE_DIR to keep it): %s", error)
+            return njit(**_OPTIONS, **options)(function)
+
+    return compile_later
+
+
+_compiled = _kept(**_UNCOUNTED)
+_allocating = _kept()
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
 
@@ -105,9 +123,7 @@ class Scratch(NamedTuple):
 
     hidden: np.ndarray  # [M, D]
     error: np.ndarray  # [1, D]: of a CBOW center's hidden row
-    error_row: (
-        np.ndarray
-    )  # [M] int64: the rows that the hidden rows' errors are added to, of the error or of the inputs
+    error_row: np.ndarray  # [M] int64: where the hidden rows' errors are added, rows of the error or of the inputs
     factor: np.ndarray  # [M]: what they are multiplied by
     target: np.ndarray  # [N, D]
     product: np.ndarray  # [M, M]: P
