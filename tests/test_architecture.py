@@ -11,8 +11,8 @@ ROOT = Path(torchw2v.__file__).parent
 # The floors of the house; a module may import from its own floor or below.
 FLOORS = [
     {"errors", "constants", "_version", "atomic", "callbacks", "standin"},
-    {"plot.canvas", "plot.labels", "projector", "sentence_models", "token_batches"},
-    {"plot.benchmark", "plot.course", "plot.frequency", "plot.maps"},
+    {"keys", "plot.canvas", "plot.labels", "sentence_models", "token_batches"},
+    {"projector", "plot.benchmark", "plot.course", "plot.frequency", "plot.maps"},
     {"ops.draws", "ops.contract"},
     {"corpus", "embedding", "tables", "vocabulary", "word_table"},
     {"text", "token_file"},

@@ -98,35 +98,17 @@ class Exchange(Saving):
         pad: Hashable = "<pad>",
         **options: Any,
     ) -> EmbeddingLayer:
-        """Copy `wv` into a torch.nn.Embedding; `torchw2v.to_embedding` does so with any KeyedVectors.
+        """Copy `wv` into a torch.nn.Embedding.
 
         Parameters
         ----------
-        padding_idx : int, optional
-            Add a row of zeros that gets no gradient, for padding: 0 makes it the first row, -1 (or its number) the
-            last.
-        freeze, sparse
-            As in `torch.nn.Embedding.from_pretrained`, with its defaults.
-        dtype : torch.dtype, optional
-            Of the weights; float32 if not given.
-        unk : hashable, optional
-            The token whose row stands for unknown ones. Where the vocabulary has that word, its row; else a new one
-            beside the padding row (without one, the last), filled with the mean of all vectors.
-        pad : hashable
-            The name of the padding row in the vocabulary.
-        **options
-            max_norm, norm_type, scale_grad_by_freq: as in `torch.nn.Embedding.from_pretrained`.
+        padding_idx, freeze, sparse, dtype, unk, pad, **options
+            As in `torchw2v.to_embedding`, which takes any KeyedVectors, and whose errors these are, too.
 
         Returns
         -------
         EmbeddingLayer
             A named tuple (embedding, vocabulary); the vocabulary has `key_to_index`, `encode`, `batch`, `collate`.
-
-        Raises
-        ------
-        SettingError (a ValueError)
-            There are no vectors, padding_idx is neither the first nor the last row, or a word has the padding row's
-            name.
         """
         return to_embedding(
             self.wv, padding_idx=padding_idx, freeze=freeze, sparse=sparse, dtype=dtype, unk=unk, pad=pad, **options

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Iterable, Sequence
 
-import numpy as np
 from gensim.models import KeyedVectors
 
-from torchw2v.errors import NothingToPlotError, SettingError, UnknownKeyError
+from torchw2v.errors import NothingToPlotError, SettingError
+from torchw2v.keys import rows_of
 
 
 def export_projector(
@@ -51,13 +51,10 @@ def export_projector(
     keys = list(vectors.index_to_key if words is None else words)
     if not keys:
         raise NothingToPlotError("there are no words to export")
-    unknown = [key for key in keys if key not in vectors.key_to_index]
-    if unknown:
-        raise UnknownKeyError(f"no vectors for {len(unknown)} of the words (first: {unknown[:5]})")
+    rows = rows_of(vectors, keys)
     broken = [key for key in keys if set("\t\n\r") & set(str(key))]
     if broken:
         raise SettingError(f"words with tabs or line breaks cannot be exported (first: {broken[:5]}); leave them out")
-    rows = np.array([vectors.key_to_index[key] for key in keys])
     shown = [name for name in attributes if name in vectors.expandos]
     columns = [[str(key) for key in keys], *([str(value) for value in vectors.expandos[name][rows]] for name in shown)]
     with SummaryWriter(os.fspath(log_dir)) as writer:

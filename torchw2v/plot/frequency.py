@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from gensim.models import KeyedVectors
 
-from torchw2v.errors import NothingToPlotError, UnknownKeyError
+from torchw2v.errors import NothingToPlotError
+from torchw2v.keys import rows_of
 from torchw2v.plot.canvas import COLORS, panel, plain
 from torchw2v.plot.labels import write
 
@@ -54,9 +55,7 @@ def frequency_and_norm(
     if not len(vectors) or "count" not in vectors.expandos:
         raise NothingToPlotError("frequency_and_norm() needs vectors with counts, as model.wv has after training")
     chosen = list(words)
-    unknown = [word for word in chosen if word not in vectors.key_to_index]
-    if unknown:
-        raise UnknownKeyError(f"no vectors for {len(unknown)} of the words (first: {unknown[:5]})")
+    rows = rows_of(vectors, chosen)
     counts = np.maximum(np.asarray(vectors.expandos["count"], dtype=np.float64), 1)
     norms = np.linalg.norm(vectors.vectors, axis=1)
 
@@ -78,7 +77,6 @@ def frequency_and_norm(
     axis.set_ylim(bottom=0)
     plain(axis)
     if chosen:
-        rows = [vectors.key_to_index[word] for word in chosen]
         points = np.stack([counts[rows], norms[rows]], 1)
         axis.scatter(*points.T, s=(2 * _RADIUS) ** 2, color="black", linewidths=0, zorder=3)
         write(axis, points, [str(word) for word in chosen], radius=_RADIUS, fontsize=9)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from gensim.models import KeyedVectors
 
-from torchw2v.errors import NothingToPlotError, SettingError, UnknownKeyError
+from torchw2v.errors import NothingToPlotError, SettingError
+from torchw2v.keys import rows_of
 from torchw2v.plot.canvas import COLORS, panel
 from torchw2v.plot.labels import write
 
@@ -88,16 +89,15 @@ def word_map(
     words = list(words)
     if not words:
         raise NothingToPlotError("there are no words to draw; give some, e.g. model.wv.index_to_key[:50]")
-    unknown = [word for word in words if word not in vectors.key_to_index]
-    if unknown:
-        raise UnknownKeyError(f"no vectors for {len(unknown)} of the words (first: {unknown[:5]})")
+    rows = rows_of(vectors, words)
     ungrouped = [word for word in words if groups is not None and word not in groups]
     if ungrouped:
         raise SettingError(f"groups names no group of {len(ungrouped)} words (first: {ungrouped[:5]})")
     axes_names = ["", ""]
     if coordinates is None:
-        directions = np.stack([vectors.get_vector(word, norm=True) for word in words])
-        points, share = principal_plane(directions)
+        chosen = vectors.vectors[rows]
+        lengths = np.linalg.norm(chosen, axis=1, keepdims=True)
+        points, share = principal_plane(chosen / np.where(lengths > 0, lengths, 1))
         axes_names = [f"principal axis {number} ({part:.0%})" for number, part in enumerate(share, 1)]
     else:
         points = np.asarray(coordinates, dtype=np.float64)
