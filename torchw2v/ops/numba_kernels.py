@@ -22,8 +22,8 @@ Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. T
 
 from __future__ import annotations
 
-import logging
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,8 +35,6 @@ from numba.extending import intrinsic
 from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
 
-logger = logging.getLogger(__name__)
-
 # Sums may be reordered and contracted (that is what makes vectors of them); NaN and infinity keep their meaning.
 # Without numba's runtime (_nrt) arrays are not counted by reference: the counters would be atomic, one for each array
 # of every tuple that is looked into, and shared by all threads. One core, cbow-ns: 780 ns a token, without them 450.
@@ -45,29 +43,21 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
     "error_model": "numpy",
 }
-_UNCOUNTED: dict[str, Any] = {"_nrt": False}
-_inlined = njit(**_OPTIONS, **_UNCOUNTED, forceinline=True)
-
-
-def _kept(**options: Any) -> Callable[[Callable], Any]:
-    """numba.njit with the machine code kept on disk, or compiled by each process where no folder can be written."""
-
-    def compile_later(function: Callable) -> Any:
-        try:
-            return njit(**_OPTIONS, **options, cache=True)(function)
-        except RuntimeError as error:  # numba's "no locator available"
-            logger.info("compiled anew in every process (set NUMBA_CACHE_DIR to keep it): %s", error)
-            return njit(**_OPTIONS, **options)(function)
-
-    return compile_later
-
-
-_compiled = _kept(**_UNCOUNTED)
-_allocating = _kept()
+_INLINED: dict[str, Any] = {**_OPTIONS, "_nrt": False, "forceinline": True}
+_inlined = njit(**_INLINED)
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
 _ALIAS_BITS, _ALIAS_MASK = np.uint64(31), np.uint64(2**31 - 1)
 _FIRST, _SINGLE = np.int64(0), np.int64(1)  # written as 0 and 1, they would each be a type, with code of its own
+
+
+def _kept(function: Callable) -> Any:
+    """numba.njit with the machine code kept on disk, or compiled by each process where no folder can be written."""
+    try:
+        return njit(**_OPTIONS, cache=True)(function)
+    except RuntimeError as error:  # numba's "no locator available"
+        warnings.warn(f"compiled anew in every process; set NUMBA_CACHE_DIR to keep it: {error}", stacklevel=2)
+        return njit(**_OPTIONS)(function)
 
 
 class Matrices(NamedTuple):
@@ -503,7 +493,7 @@ def _with_halo(vocabulary, text, rule, pace):
     return low, high
 
 
-@_allocating
+@_kept
 def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
     """Train the centers of a chunk, one after another.
 
