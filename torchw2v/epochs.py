@@ -190,7 +190,8 @@ class EpochTraining(Word2Vec):
             return run
         choice = self.running_on
         several = choice.engine in ("torch", "numba") and choice.device.type == "cpu"
-        threads = self.workers if several else 1
+        # Threads of engine 'torch' can share a step's work; sequential updates have one order, and need one thread.
+        threads = 1 if not several or (self.deterministic and choice.engine == "numba") else self.workers
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
         plan = make_plan(
@@ -199,7 +200,8 @@ class EpochTraining(Word2Vec):
         )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",
-            choice.device, choice.engine, choice.reason, threads, plan.step_tiles * plan.tile,
+            choice.device, choice.engine, choice.reason, threads,
+            1 if choice.engine == "numba" else plan.step_tiles * plan.tile,
         )  # fmt: skip
         engine = choice.build(Job(objective, tables, plan))
         self._run = Run(choice, engine, plan, threads, in_flight, epoch_tokens, weights_of(self, choice.device))

@@ -144,8 +144,6 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
     if deterministic and found.type != "cpu":
         raise EngineUnavailableError(f"deterministic=True is offered on the CPU only, not on {found}; use device='cpu'")
     no_triton, no_numba = _triton_missing(found), _numba_missing(found)
-    if no_numba is None and deterministic:
-        no_numba = "deterministic=True needs engine 'torch'"
     if engine is not None and engine != "auto":
         missing = no_triton if engine.startswith("triton") else no_numba if engine == "numba" else None
         if missing:
