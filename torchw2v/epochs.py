@@ -17,7 +17,15 @@ from gensim.models.word2vec import Word2Vec
 from torchw2v.checkpoint import Position, RunKeeper
 from torchw2v.corpus import CorpusChunk, EncodedCorpus
 from torchw2v.errors import CheckpointMismatchError
-from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
+from torchw2v.gensim_state import (
+    check_finite,
+    counts_of,
+    full_softmax,
+    objective_of,
+    put_back,
+    tables_of,
+    weights_of,
+)
 from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import DrawKey, draw_key
 from torchw2v.ops.select import Choice
@@ -137,7 +145,13 @@ class EpochTraining(Word2Vec):
             position = Position(
                 epoch=cur_epoch,
                 draw_key=draw_key(self._draw_seed(), self.train_count, cur_epoch),
-                chunk_tokens=chunk_tokens(run.plan, run.in_flight, known, on_device=run.choice.device.type != "cpu"),
+                chunk_tokens=chunk_tokens(
+                    run.plan,
+                    run.in_flight,
+                    known,
+                    on_device=run.choice.device.type != "cpu",
+                    work=self.wv.vectors.size if full_softmax(self) else 0,
+                ),
                 plan_tokens=run.plan_tokens,
                 loss_before=self.running_training_loss,
             )
@@ -179,8 +193,10 @@ class EpochTraining(Word2Vec):
                 run.weights = weights_of(self, run.choice.device)
             return run
         choice = self.running_on
-        several = choice.engine in ("torch", "numba") and choice.device.type == "cpu"
+        on_cpu = choice.device.type == "cpu"
+        several = choice.engine in ("torch", "numba") and on_cpu
         threads = self.workers if several else 1
+        sharing = self.workers if choice.engine == "softmax" and on_cpu else 1  # threads that share each step
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
         plan = make_plan(
@@ -189,9 +205,9 @@ class EpochTraining(Word2Vec):
         )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",
-            choice.device, choice.engine, choice.reason, threads, plan.step_tiles * plan.tile,
+            choice.device, choice.engine, choice.reason, threads * sharing, plan.step_tiles * plan.tile,
         )  # fmt: skip
-        engine = choice.build(Job(objective, tables, plan))
+        engine = choice.build(Job(objective, tables, plan), sharing)
         self._run = Run(choice, engine, plan, threads, in_flight, epoch_tokens, weights_of(self, choice.device))
         return self._run
 

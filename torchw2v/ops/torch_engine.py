@@ -30,7 +30,7 @@ from torch.nn.functional import embedding, pad, softplus
 
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
-from torchw2v.ops.frames import Frame, Frames, Part, ahead_of
+from torchw2v.ops.frames import Frame, Frames, Part, add_tiles, ahead_of, tiles_of
 from torchw2v.ops.row_sums import RowSums, RowUpdate, rows_as_they_come
 from torchw2v.ops.torch_nodes import Nodes, NodesOf, loss_of, pull_of
 from torchw2v.ops.trees import Tree
@@ -99,20 +99,6 @@ class Unit:
     nodes: list[Nodes]
     ahead: torch.Tensor | None
     compute_loss: bool
-
-
-def _tiles_of(line: torch.Tensor, tiles: tuple[int, int, int]) -> torch.Tensor:
-    """The overlapping tiles of a line of rows: a view [b, S, D] of [L, D]."""
-    count, tile, slots = tiles
-    width = line.shape[1]
-    return line.as_strided((count, slots, width), (tile * width, width, 1))
-
-
-def _add_tiles(line: torch.Tensor, values: torch.Tensor, tile: int) -> None:
-    """Add values [b, S, D] of overlapping tiles to the line [L, D], in place: T slots of all tiles at a time."""
-    for start in range(0, values.shape[1], tile):
-        part = values[:, start : start + tile]
-        _tiles_of(line[start:], (len(part), tile, part.shape[1])).add_(part)
 
 
 class TorchEngine:
@@ -230,7 +216,7 @@ class TorchEngine:
         """Read the weights and compute what to add to them; nothing is written yet."""
         tile = unit.tiles[1]
         line = embedding(unit.line, weights.inputs)  # [L, D]
-        slots = _tiles_of(line, unit.tiles)  # [b, S, D]
+        slots = tiles_of(line, unit.tiles)  # [b, S, D]
         hidden = slots if unit.gather is None else torch.bmm(unit.gather, slots)  # [b, R, D]
         rows = line if unit.gather is None else hidden.flatten(0, 1)  # hidden rows side by side
         # What the outputs ask of the hidden rows; negatives come first and fill it all.
@@ -245,7 +231,7 @@ class TorchEngine:
         if unit.spread is not None:
             back = torch.bmm(unit.spread.transpose(1, 2), pull.view_as(hidden))  # [b, S, D]
             pull = torch.zeros_like(line)
-            _add_tiles(pull, back, tile)
+            add_tiles(pull, back, tile)
         updates.append(unit.sums.update(weights.inputs, pull))
         return updates
 
@@ -298,7 +284,7 @@ class TorchEngine:
             own = own.view_as(centers)
             torch.bmm(grip, hidden, out=own)
             centers = torch.addcmul(centers, own, words.ahead.view(tiles, tile, 1))
-            _add_tiles(pull, torch.bmm(grip.transpose(1, 2), centers), tile)
+            add_tiles(pull, torch.bmm(grip.transpose(1, 2), centers), tile)
         else:
             pull.addcmul_(grip, centers)
             torch.mul(grip, rows, out=own)
