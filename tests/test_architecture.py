@@ -11,7 +11,7 @@ ROOT = Path(torchw2v.__file__).parent
 # The floors of the house; a module may import from its own floor or below.
 FLOORS = [
     {"errors", "constants", "_version", "atomic", "callbacks", "standin"},
-    {"ops.draws", "ops.contract"},
+    {"ops.draws", "ops.contract", "ops.losses"},
     {"corpus", "tables", "vocabulary", "word_table"},
     {"text", "token_file"},
     {"source", "token_lists"},

@@ -26,11 +26,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import embedding, pad, softplus
+from torch.nn.functional import embedding, pad
 
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.frames import Frame, Frames, Part, add_tiles, ahead_of, tiles_of
+from torchw2v.ops.losses import logistic_loss
 from torchw2v.ops.row_sums import RowSums, RowUpdate, rows_as_they_come
 from torchw2v.ops.torch_nodes import Nodes, NodesOf, loss_of, pull_of
 from torchw2v.ops.trees import Tree
@@ -264,7 +265,7 @@ class TorchEngine:
         apart = grouped(padded)
         grip = torch.bmm(negatives, apart.transpose(1, 2))  # [g, N, G]: scores, then their pull
         if unit.compute_loss:
-            tally.loss -= float((softplus(grip) * words.weight).sum())
+            tally.loss += float(logistic_loss(grip, -words.weight).sum())
         grip.sigmoid_().mul_(words.weight)
         torch.bmm(grip.transpose(1, 2), negatives, out=grouped(pushed))
         if pushed is not pull:
@@ -278,7 +279,7 @@ class TorchEngine:
         else:
             grip = (centers * rows).sum(1, keepdim=True)  # [b * T, 1]
         if unit.compute_loss:
-            tally.loss -= float((softplus(grip) * words.minus_q + grip * words.label).sum())
+            tally.loss += float(logistic_loss(grip, -words.minus_q, words.label).sum())
         grip = torch.addcmul(words.label, grip.sigmoid_(), words.minus_q)
         if unit.gather is None:
             own = own.view_as(centers)
