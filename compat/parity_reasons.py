@@ -4,7 +4,7 @@ An entry without a member is an error, too.
 """
 
 OVERRIDDEN = {
-    "__init__": "takes `device`, `engine`, `deterministic` and `progress_bar`, and refuses sizes that are out of range",
+    "__init__": "takes `device`, `engine`, `objective` and what else is ours, and refuses sizes that are out of range",
     "__reduce_ex__": "within `save`, the pickle is one that plain gensim opens",
     "__getstate__": "engines, devices and encoded corpora stay out of pickles, copies and saved files",
     "estimate_memory": "counts the output rows of the full softmax also with `negative=0`",
@@ -20,7 +20,7 @@ OVERRIDDEN = {
     "train": "an explicit `start_alpha=0` or `end_alpha=0` counts as given; work memory is let go at the end",
     "_smart_save": "writes atomically",
     "_check_corpus_sanity": "refuses strings and one-shot iterators by name",
-    "_check_training_sanity": "checks sizes; says why a vocabulary is empty",
+    "_check_training_sanity": "checks sizes and `objective`; says why a vocabulary is empty",
     "_do_train_job": "our engine trains the jobs of gensim's loop",
     "_job_producer": "an error of the corpus reaches the caller",
     "_load_specials": "models that plain gensim saved have no `training_history`",

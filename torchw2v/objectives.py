@@ -63,7 +63,7 @@ class Objectives(Word2Vec):
     def update_weights(self) -> None:
         """Add rows for new words as gensim does, to the output rows of the full softmax, too."""
         super().update_weights()
-        if self._output_rows_alone():
+        if self._output_rows_alone() and hasattr(self, "syn1neg"):  # else train() says that it is missing
             new = np.zeros((len(self.wv) - len(self.syn1neg), self.layer1_size), dtype=np.float32)
             self.syn1neg = np.vstack([self.syn1neg, new])
 
