@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
 from torchw2v.constants import MAX_STALE_PULL
 from torchw2v.errors import TrainingDivergedError
-from torchw2v.ops.contract import Chunk, Job, Step, Tally
+from torchw2v.ops import softmax_engine
+from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.reference import ReferenceEngine
 from torchw2v.ops.softmax_engine import SoftmaxEngine
@@ -145,6 +146,41 @@ def test_threads_do_not_change_a_bit(skip_gram, mean, threads):
     assert tallies[0] == tallies[1] and tallies[0].pairs > 100
     assert torch.equal(alone.inputs, shared.inputs) and torch.equal(alone.outputs, shared.outputs)
     assert not torch.equal(alone.inputs, weights().inputs)
+
+
+@pytest.mark.parametrize(("skip_gram", "mean"), MODES)
+def test_wide_windows_make_smaller_steps(skip_gram, mean, monkeypatch):
+    monkeypatch.setattr(softmax_engine, "MAX_STEP_ROWS", 60)  # tiles have 16 + 2 * 5 slots: two of them
+    case = softmax_case(skip_gram, mean, step_tiles=100)
+    two = replace(case[0], plan=replace(case[0].plan, step_tiles=2))
+    assert_engine_agrees(SoftmaxEngine, *case, make_definition=lambda job: Autograd(two))
+
+
+@pytest.mark.parametrize(("skip_gram", "mean"), MODES)
+def test_rows_may_lie_apart_as_on_an_accelerator(skip_gram, mean):
+    job, ids, offsets, weights = softmax_case(skip_gram, mean, size=50, dtype=torch.float32)
+    chunk, step = Chunk(ids, offsets, 0, TOKENS, 0), Step(0.1, draw_key(5))
+    together, apart = weights(), weights()
+    apart.inputs, apart.outputs = (pad(matrix, (0, 2))[:, :-2] for matrix in (apart.inputs, apart.outputs))
+    for matrices in (together, apart):
+        blocks_of(16)(job).train_chunk(matrices, chunk, step)
+    assert torch.equal(together.inputs, apart.inputs) and torch.equal(together.outputs, apart.outputs)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("skip_gram", "mean"), MODES)
+def test_device_makes_the_step_of_the_cpu(skip_gram, mean):
+    job, ids, offsets, weights = softmax_case(skip_gram, mean, size=50)
+    chunk, step = Chunk(ids, offsets, 0, TOKENS, 0), Step(0.025, draw_key(5), compute_loss=True)
+    here, there = weights(), Weights(*(None if m is None else m.cuda() for m in vars(weights()).values()))
+    tallies = (
+        SoftmaxEngine(job).train_chunk(here, chunk, step),
+        SoftmaxEngine(job, "cuda").train_chunk(there, chunk, step),
+    )
+    assert tallies[0].loss == pytest.approx(tallies[1].loss, rel=1e-12)
+    for ours, theirs in ((here.inputs, there.inputs), (here.outputs, there.outputs)):
+        assert (ours - theirs.cpu()).abs().max().item() <= STEP64_ATOL
+    assert (here.inputs - weights().inputs).abs().max().item() > 1e-3
 
 
 def test_scores_far_from_zero_do_not_overflow():

@@ -18,9 +18,9 @@ skip-gram is once for each different word of the step, weighted by the examples 
 so that memory grows with the block, not with the vocabulary. A block is computed by one thread and blocks are summed in
 their order: vectors do not depend on the number of threads.
 
-Rows are capped as in the other engines (docs/kernels.md, "Staleness"), by what the step really sums into them: a row in
-more than MAX_STALE_PULL / alpha examples takes their mean, as if there were so many. An output row's examples are those
-that it is the center of or, if that is more, those that the model expects it to be the center of (its column of P).
+Rows are capped as in the other engines (docs/kernels.md, "Staleness"): a row that a step sums more than
+MAX_STALE_PULL / alpha examples into moves as if they were that many. An output row's examples are those that it is the
+center of or, if that is more, those that the model expects it to be the center of, its column of P.
 
 Sources: Mikolov et al. 2013a (arXiv:1301.3781); Rumelhart et al. 1986 for the gradient of the softmax.
 """
