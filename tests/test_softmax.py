@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -19,6 +20,7 @@ from test_stability import HARD, largest_norm
 from torch.nn.functional import cross_entropy
 from training import TOPICS, AtEpochEnd, built, gensims, ours, train
 
+from compat import journey
 from tests.commands.shell import torchw2v as command
 from torchw2v import TorchWord2Vec
 from torchw2v.errors import EngineUnavailableError, SettingError, WeightsError
@@ -26,6 +28,7 @@ from torchw2v.ops.softmax_engine import SoftmaxEngine
 from torchw2v.schedule import CHUNK_WORK
 
 DATA = Path(os.environ.get("TORCHW2V_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+PAGE = Path(__file__).parent.parent / "docs" / "softmax.md"
 JOURNEY = DATA / "xiyouji.txt"
 
 each_sg = pytest.mark.parametrize("sg", [0, 1], ids=["cbow", "sg"])
@@ -359,3 +362,28 @@ def test_fifty_thousand_words_of_300_dimensions_take_less_than_2_gb(sg):
     done = subprocess.run([sys.executable, "-c", LARGE.format(sg=sg)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert 2 * 4 * 50_000 * 300 < int(done.stdout) < 2e9
+
+
+# ---- docs/softmax.md -------------------------------------------------------------------------------------------------
+
+
+def test_page_does_what_it_says():
+    snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    assert snippets
+    for snippet in snippets:
+        exec(compile(snippet, PAGE.name, "exec"), {})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not JOURNEY.exists(), reason="needs xiyouji.txt in TORCHW2V_DATA")
+def test_journey_to_the_west_has_the_neighbors_that_a_reader_expects():
+    """Window 3, 64 dimensions, 20 epochs, as docs/softmax.md shows them."""
+    sentences = list(LineSentence(str(JOURNEY)))
+    found = {
+        name: {
+            word: journey.expected(journey.train(sentences, name, sg=1, epochs=20)[0], word)
+            for word in journey.EXPECTED
+        }
+        for name in journey.OBJECTIVES
+    }
+    print(found)
