@@ -50,16 +50,34 @@ PATHS = HuffmanPaths(
 )
 
 
-@pytest.mark.parametrize("skip_gram", [True, False], ids=["sg", "cbow"])
-@pytest.mark.parametrize("engine", [ReferenceEngine, TorchEngine, SequentialReference, NumbaEngine])
-@pytest.mark.parametrize("row", [0, 1])
-def test_engines_report_the_textbooks_loss(engine, row, skip_gram):
+def reported(engine, row, skip_gram, on_device=False):
+    """Mean loss of a step over what the mask leaves."""
     objective = Objective(skip_gram, negative=0, hierarchical=True, window=1)
     tables = Tables(keep_all(5), None, PATHS)
-    plan = make_plan(objective, tables, np.full(5, 100), threads=1, epoch_tokens=1e5)
+    plan = make_plan(objective, tables, np.full(5, 100), threads=1, epoch_tokens=1e5, on_device=on_device)
     nodes = torch.tensor([*SCORES, 0.0]).unsqueeze(1)
     weights = Weights(torch.tensor([[1.0], [0.0], [0.0], [0.0], [0.0]]), None, nodes)
     chunk = Chunk(np.array([0, 1 + row], np.int32), np.array([0, 2]), 0, 2, 0)
     tally = engine(Job(objective, tables, plan)).train_chunk(weights, chunk, Step(1e-6, draw_key(1), True))
     assert tally.pairs == 2  # word 0 has no path, so that its own example costs nothing
-    assert round(tally.loss / sum(MASK[row]), 4) == BOOK[row]
+    return tally.loss / sum(MASK[row])
+
+
+@pytest.mark.parametrize("engine", [ReferenceEngine, TorchEngine, SequentialReference, NumbaEngine])
+@pytest.mark.parametrize("skip_gram", [True, False], ids=["sg", "cbow"])
+@pytest.mark.parametrize("row", [0, 1])
+def test_engines_report_the_textbooks_loss(engine, row, skip_gram):
+    assert round(reported(engine, row, skip_gram), 4) == BOOK[row]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels run on the device itself")
+@pytest.mark.parametrize("skip_gram", [True, False], ids=["sg", "cbow"])
+@pytest.mark.parametrize("row", [0, 1])
+def test_interpreted_kernels_report_the_textbooks_loss(row, skip_gram):
+    pytest.importorskip("triton", reason="triton is not made for this platform")
+    from torchw2v.ops.triton_engine import TritonEngine
+
+    def engine(job):
+        return TritonEngine(job, "cpu", precision="ieee")
+
+    assert round(reported(engine, row, skip_gram, on_device=True), 4) == BOOK[row]
