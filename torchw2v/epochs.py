@@ -195,8 +195,9 @@ class EpochTraining(Word2Vec):
         choice = self.running_on
         on_cpu = choice.device.type == "cpu"
         several = choice.engine in ("torch", "numba") and on_cpu
-        threads = self.workers if several else 1
-        sharing = self.workers if choice.engine == "softmax" and on_cpu else 1  # threads that share each step
+        # Threads of engine 'torch' can share a step's work; sequential updates have one order, and need one thread.
+        threads = 1 if not several or (self.deterministic and choice.engine == "numba") else self.workers
+        sharing = self.workers if choice.engine == "softmax" and on_cpu else 1  # threads that share each step always
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
         plan = make_plan(
@@ -205,7 +206,8 @@ class EpochTraining(Word2Vec):
         )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",
-            choice.device, choice.engine, choice.reason, threads * sharing, plan.step_tiles * plan.tile,
+            choice.device, choice.engine, choice.reason, threads * sharing,
+            1 if choice.engine == "numba" else plan.step_tiles * plan.tile,
         )  # fmt: skip
         engine = choice.build(Job(objective, tables, plan), sharing)
         self._run = Run(choice, engine, plan, threads, in_flight, epoch_tokens, weights_of(self, choice.device))

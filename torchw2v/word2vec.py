@@ -58,16 +58,18 @@ class TorchWord2Vec(JobHooks, Resuming, Objectives, metaclass=StandIn):
     device : str or torch.device, optional
         "auto" (default), "cpu", "cuda", "cuda:1", "mps", ...
     engine : str, optional
-        "auto" (default): "triton" on a CUDA device where Triton is installed, else "torch". "triton" multiplies in TF32
-        and keeps weights and sums in float32; "triton-ieee" multiplies in float32, more slowly. "reference" is the slow
-        definition that the others are tested against.
+        "auto" (default): "triton" on a CUDA device where Triton is installed, "numba" on a CPU where numba is, else
+        "torch". "triton" multiplies in TF32 and keeps weights and sums in float32; "triton-ieee" multiplies in float32,
+        more slowly. "numba" trains in gensim's order, in loops compiled at the first use (some ten seconds, kept on
+        disk). "reference" is the slow definition that tiles are tested against.
     objective : str, optional
         None (default): what `hs` and `negative` say. "softmax": the full softmax over the vocabulary, which both
         approximate, at a cost that grows with the vocabulary (docs/softmax.md). `hs` is 0 then, and `negative` is left
         out or 0; only a gensim that trains the saved model further looks at it.
     deterministic : bool
-        True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is. False: threads share the
-        weights without locks, and with more than one worker results differ from run to run, as in gensim.
+        True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is; engine "numba" then trains
+        with one thread, "torch" with all in lockstep. False: threads share the weights without locks, and with more
+        than one worker results differ from run to run, as in gensim.
     progress_bar : bool
         Show a tqdm bar per epoch (install torchw2v[progress]).
     checkpoint : path, optional

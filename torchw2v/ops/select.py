@@ -168,8 +168,6 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
     if softmax:
         return Choice(found, "softmax", f"{reason}; objective='softmax': products with the whole vocabulary")
     no_triton, no_numba = _triton_missing(found), _numba_missing(found)
-    if no_numba is None and deterministic:
-        no_numba = "deterministic=True needs engine 'torch'"
     if engine is not None and engine != "auto":
         missing = no_triton if engine.startswith("triton") else no_numba if engine == "numba" else None
         if missing:
