@@ -57,7 +57,7 @@ def tables(runs: dict[str, tuple[TorchWord2Vec, dict[str, float]]]) -> str:
     for word in EXPECTED:
         cells = []
         for model, _ in runs.values():
-            near, good = neighbors(model, word), expected(model, word)
+            near, good = (neighbors(model, word), expected(model, word)) if word in model.wv else ([], [])
             cells.append(" ".join(f"**{name}**" if name in good else name for name in near) + f" ({len(good)})")
         lines.append(f"| {word} | " + " | ".join(cells) + " |")
     models = [model for model, _ in runs.values()]
@@ -83,13 +83,14 @@ def main() -> None:
     """Train both and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="xiyouji.txt")
+    parser.add_argument("--lines", type=int, help="of the text, from its beginning (default: all)")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--sg", type=int, choices=(0, 1), default=1, help="1 (default): skip-gram; 0: CBOW")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--alpha", type=float, help="of the full softmax (default: 0.1)")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    sentences = list(LineSentence(str(args.corpus)))
+    sentences = list(LineSentence(str(args.corpus)))[: args.lines]
     if args.alpha is not None:
         OBJECTIVES["full softmax"]["alpha"] = args.alpha
     how = {"sg": args.sg, "epochs": args.epochs, "seed": args.seed, "device": args.device}
