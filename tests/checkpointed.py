@@ -33,6 +33,8 @@ EXACT = {
     "one-thread-sg-both": {"deterministic": True, "workers": 3, "sg": 1, "hs": 1},
     "one-worker-sg-hs": {"workers": 1, "sg": 1, "hs": 1, "negative": 0},
     "one-worker-cbow-ns": {"workers": 1},
+    "softmax-sg": {"objective": "softmax", "negative": 0, "workers": 2, "sg": 1},
+    "softmax-cbow": {"objective": "softmax", "workers": 3},
     "reference": {"engine": "reference", "sg": 1},
 }
 each_exact = pytest.mark.parametrize("exact", EXACT.values(), ids=EXACT)

@@ -124,3 +124,16 @@ def test_too_large_a_model_is_refused_with_the_cure():
 @pytest.mark.gpu
 def test_vectors_are_gensims_own_type():
     assert isinstance(trained(epochs=1), gensim.models.Word2Vec)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sg", [0, 1])
+def test_full_softmax_trains_as_on_the_cpu(sg):
+    settings = {"sg": sg, "vector_size": 50, "epochs": 10, "seed": 1, "compute_loss": True, "objective": "softmax"}
+    on_gpu, on_cpu = (
+        TorchWord2Vec(corpus_file=datapath("lee_background.cor"), device=d, **settings) for d in (None, "cpu")
+    )
+    assert on_gpu.running_on.device.type == "cuda" and on_gpu.running_on.engine == "softmax"
+    ours, theirs = (model.training_history[-1]["mean_loss"] for model in (on_gpu, on_cpu))
+    assert ours < 0.95 * on_gpu.training_history[0]["mean_loss"]
+    assert ours == pytest.approx(theirs, rel=0.1)  # larger steps

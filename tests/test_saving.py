@@ -225,7 +225,15 @@ def test_pickle_does_not_grow_with_the_corpus(tmp_path):
 def test_pickle_holds_only_gensims_names_and_our_settings():
     model, plain = ours(TOPICS), gensims(TOPICS)
     added = set(model.__getstate__()) - set(vars(plain))
-    assert added == {"device", "engine", "deterministic", "progress_bar", "training_history", "_loss_asked"}
+    assert added == {
+        "device",
+        "engine",
+        "objective",
+        "deterministic",
+        "progress_bar",
+        "training_history",
+        "_loss_asked",
+    }
 
 
 def test_pickle_inside_a_callback_holds_no_engine():

@@ -18,7 +18,15 @@ from torchw2v.checkpoint import Position, RunKeeper
 from torchw2v.constants import WHOLE_SENTENCE
 from torchw2v.corpus import CorpusChunk, EncodedCorpus
 from torchw2v.errors import CheckpointMismatchError
-from torchw2v.gensim_state import check_finite, counts_of, objective_of, put_back, tables_of, weights_of
+from torchw2v.gensim_state import (
+    check_finite,
+    counts_of,
+    full_softmax,
+    objective_of,
+    put_back,
+    tables_of,
+    weights_of,
+)
 from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import DrawKey, draw_key
 from torchw2v.ops.select import Choice
@@ -138,7 +146,13 @@ class EpochTraining(Word2Vec):
             position = Position(
                 epoch=cur_epoch,
                 draw_key=draw_key(self._draw_seed(), self.train_count, cur_epoch),
-                chunk_tokens=chunk_tokens(run.plan, run.in_flight, known, on_device=run.choice.device.type != "cpu"),
+                chunk_tokens=chunk_tokens(
+                    run.plan,
+                    run.in_flight,
+                    known,
+                    on_device=run.choice.device.type != "cpu",
+                    work=self.wv.vectors.size if full_softmax(self) else 0,
+                ),
                 plan_tokens=run.plan_tokens,
                 loss_before=self.running_training_loss,
             )
@@ -189,9 +203,11 @@ class EpochTraining(Word2Vec):
                 run.weights = weights_of(self, run.choice.device)
             return run
         choice = self.running_on
-        several = choice.engine in ("torch", "numba") and choice.device.type == "cpu"
+        on_cpu = choice.device.type == "cpu"
+        several = choice.engine in ("torch", "numba") and on_cpu
         # Threads of engine 'torch' can share a step's work; sequential updates have one order, and need one thread.
         threads = 1 if not several or (self.deterministic and choice.engine == "numba") else self.workers
+        sharing = self.workers if choice.engine == "softmax" and on_cpu else 1  # threads that share each step always
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
         plan = make_plan(
@@ -200,10 +216,10 @@ class EpochTraining(Word2Vec):
         )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",
-            choice.device, choice.engine, choice.reason, threads,
+            choice.device, choice.engine, choice.reason, threads * sharing,
             1 if choice.engine == "numba" else plan.step_tiles * plan.tile,
         )  # fmt: skip
-        engine = choice.build(Job(objective, tables, plan))
+        engine = choice.build(Job(objective, tables, plan), sharing)
         self._run = Run(choice, engine, plan, threads, in_flight, epoch_tokens, weights_of(self, choice.device))
         return self._run
 

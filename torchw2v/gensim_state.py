@@ -19,18 +19,30 @@ from torchw2v.errors import DeviceMemoryError, TrainingDivergedError, WeightsErr
 from torchw2v.ops.contract import Objective, Tables, Weights
 from torchw2v.tables import keep_all, pack_paths
 
+SOFTMAX = "softmax"  # TorchWord2Vec.objective
 WORKING_BYTES = 2**30  # on an accelerator beside the matrices: tables, a chunk's tokens, counts and caps
+
+
+def full_softmax(model: Word2Vec) -> bool:
+    """Whether the model is trained on the full softmax; a plain gensim model never is."""
+    return getattr(model, "objective", None) == SOFTMAX
+
+
+def has_outputs(model: Word2Vec) -> bool:
+    """Whether training needs `syn1neg`, the rows of words as outputs."""
+    return bool(model.negative) or full_softmax(model)
 
 
 def objective_of(model: Word2Vec) -> Objective:
     """The model's settings that decide which pairs are trained."""
     return Objective(
         skip_gram=bool(model.sg),
-        negative=int(model.negative),
+        negative=0 if full_softmax(model) else int(model.negative),
         hierarchical=bool(model.hs),
         window=int(model.window),
         shrink_windows=bool(model.shrink_windows),
         cbow_mean=bool(model.cbow_mean),
+        softmax=full_softmax(model),
     )
 
 
@@ -78,7 +90,7 @@ def tables_of(model: Word2Vec) -> Tables:
     size = len(model.wv)
     thresholds = _per_word(model, "sample_int").astype(np.uint32) if model.sample else keep_all(size)
     cumulative = paths = None
-    if model.negative:
+    if model.negative and not full_softmax(model):
         table = getattr(model, "cum_table", None)  # left out of saved files; gensim's load() makes it, pickle does not
         if table is None or len(table) != size:
             model.make_cum_table()
@@ -99,7 +111,7 @@ def weights_of(model: Word2Vec, device: torch.device) -> Weights:
         A matrix is missing, of the wrong shape, or holds NaN or infinity.
     """
     model.wv.vectors = _matrix(model, "wv.vectors", model.wv.vectors)
-    if model.negative:
+    if has_outputs(model):
         model.syn1neg = _matrix(model, "syn1neg", getattr(model, "syn1neg", None))
     if model.hs:
         model.syn1 = _matrix(model, "syn1", getattr(model, "syn1", None))
@@ -113,7 +125,7 @@ def weights_of(model: Word2Vec, device: torch.device) -> Weights:
         _check_memory(model, device)
     return Weights(
         inputs=_to_device(model.wv.vectors, device),
-        outputs=_to_device(model.syn1neg, device) if model.negative else None,
+        outputs=_to_device(model.syn1neg, device) if has_outputs(model) else None,
         nodes=_to_device(model.syn1, device) if model.hs else None,
         input_lock=None if free else torch.from_numpy(lock).to(device),
     )
@@ -136,7 +148,7 @@ def _to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
 def _check_memory(model: Word2Vec, device: torch.device) -> None:
     """Fail before anything is allocated, and say what would help."""
     rows, width = len(model.wv), int(model.vector_size)
-    matrices = 1 + bool(model.negative) + bool(model.hs)
+    matrices = 1 + has_outputs(model) + bool(model.hs)
     needed = 4 * rows * _row_stride(width) * matrices + WORKING_BYTES
     free, total = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -153,7 +165,7 @@ def _matrix(model: Word2Vec, name: str, array: np.ndarray | None) -> np.ndarray:
     """A matrix as float32 rows that can be written to, checked; copied only where it was not so already."""
     wanted = (len(model.wv), int(model.vector_size))
     if array is None:
-        raise WeightsError(f"{name} is missing; call init_weights() after changing hs or negative")
+        raise WeightsError(f"{name} is missing; call init_weights() after changing hs, negative or objective")
     if array.shape != wanted:
         raise WeightsError(f"{name} has shape {array.shape}, expected {wanted} (words, vector_size)")
     array = np.require(array, dtype=np.float32, requirements=["C", "W"])
@@ -186,7 +198,7 @@ def put_back(model: Word2Vec, weights: Weights) -> None:
 def check_finite(model: Word2Vec, epoch: int) -> None:
     """Raise TrainingDivergedError, naming words and cure, where an epoch left NaN or infinity."""
     matrices = {"wv.vectors": model.wv.vectors}
-    matrices |= {"syn1neg": model.syn1neg} if model.negative else {}
+    matrices |= {"syn1neg": model.syn1neg} if has_outputs(model) else {}
     matrices |= {"syn1": model.syn1} if model.hs else {}
     for name, matrix in matrices.items():
         if not _finite(matrix):

@@ -35,8 +35,8 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
 _STATE: dict[str, tuple[type, ...]] = {
     "corpus_count": _NUMBER + _MAYBE, "corpus_total_words": _NUMBER + _MAYBE, "train_count": (int,),
     "total_train_time": _NUMBER, "min_alpha_yet_reached": _NUMBER, "running_training_loss": _NUMBER,
-    "device": _TEXT + _MAYBE, "engine": _TEXT + _MAYBE, "deterministic": (bool,), "progress_bar": (bool,),
-    "training_history": (list,), "comment": (object,),
+    "device": _TEXT + _MAYBE, "engine": _TEXT + _MAYBE, "objective": _TEXT + _MAYBE, "deterministic": (bool,),
+    "progress_bar": (bool,), "training_history": (list,), "comment": (object,),
 }  # fmt: skip
 _GENERATORS = ("MT19937", "PCG64")  # gensim's; PCG64 in models of old versions
 _MT19937_WORDS = 624

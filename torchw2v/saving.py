@@ -28,7 +28,7 @@ from torchw2v.safetensors_files import PathLike, load_model, save_model
 
 logger = logging.getLogger(__name__)
 
-OUR_ATTRIBUTES = ("device", "engine", "deterministic", "progress_bar", "training_history")
+OUR_ATTRIBUTES = ("device", "engine", "objective", "deterministic", "progress_bar", "training_history")
 _CLASS = "torchw2v_class"  # attribute of a saved model: "module:name" of its class
 # A subclass that says itself how it is pickled or unpacked is saved under its own class, as gensim would.
 _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__setstate__", "__getnewargs__", "__getnewargs_ex__", "_load_specials")
@@ -236,6 +236,7 @@ class Saving(Word2Vec):
         *,
         device: DeviceLike = None,
         engine: str | None = None,
+        objective: str | None = None,
         deterministic: bool = False,
         progress_bar: bool = False,
     ) -> Model:
@@ -246,6 +247,8 @@ class Saving(Word2Vec):
         model : gensim.models.Word2Vec
         device, engine, deterministic, progress_bar
             As in the constructor.
+        objective : str, optional
+            As in the constructor; if not given, that of the model, which is gensim's unless it is ours.
 
         Raises
         ------
@@ -261,6 +264,8 @@ class Saving(Word2Vec):
         ours.__dict__.update(copy.deepcopy(state))
         ours.__dict__.setdefault("training_history", [])
         ours.device, ours.engine = device, engine
+        if objective is not None:
+            ours.objective = objective
         ours.deterministic, ours.progress_bar = bool(deterministic), bool(progress_bar)
         return ours
 

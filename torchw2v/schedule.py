@@ -33,6 +33,9 @@ MAX_STEP_TOKENS = 512
 MAX_STEP_TOKENS_CBOW = 1024  # a center is one example, not six: rows are hit less often
 CHUNK_TOKENS = 32_768  # raw tokens for which alpha is constant and draws are made at once
 DEVICE_CHUNK_TOKENS = 2**20  # the same on an accelerator: a launch costs microseconds whatever its size
+# Multiplications of a chunk under the full softmax, words times vocabulary times dimensions: it has to end within
+# seconds, so that Ctrl-C is answered and progress is seen (2^35 multiply-adds a second and core at best).
+CHUNK_WORK, DEVICE_CHUNK_WORK = 2**34, 2**40
 SHARED_NEGATIVES = 32  # of a group at 5 negatives and 6 pairs a hidden row (window 5)
 _MAX_NEGATIVES = 128
 
@@ -120,9 +123,15 @@ def make_plan(
     return Plan(tile, step_tiles, group, shared, spread, inputs_ahead, input_pairs, output_pairs, node_pairs)
 
 
-def chunk_tokens(plan: Plan, threads: int, epoch_tokens: float, *, on_device: bool = False) -> int:
-    """Raw tokens in a chunk: many chunks a thread and epoch, so that alpha decays smoothly and threads end together."""
+def chunk_tokens(plan: Plan, threads: int, epoch_tokens: float, *, on_device: bool = False, work: int = 0) -> int:
+    """Raw tokens in a chunk: many chunks a thread and epoch, so that alpha decays smoothly and threads end together.
+
+    `work` is the vocabulary times the dimensions under the full softmax, else 0.
+    """
     step = plan.step_tiles * plan.tile
+    most, in_parallel, limit = CHUNK_TOKENS, threads * 8, CHUNK_WORK
     if on_device:
-        return int(max(step, min(DEVICE_CHUNK_TOKENS, epoch_tokens / 32)))
-    return int(max(step, min(CHUNK_TOKENS, epoch_tokens / (threads * 8))))
+        most, in_parallel, limit = DEVICE_CHUNK_TOKENS, 32, DEVICE_CHUNK_WORK
+    if work:
+        most = min(most, limit // work)
+    return int(max(step, min(most, epoch_tokens / in_parallel)))

@@ -31,8 +31,9 @@ from torchw2v.errors import (
     TokenFileError,
 )
 from torchw2v.exchange import Exchange
-from torchw2v.gensim_state import quick_attributes
+from torchw2v.gensim_state import full_softmax, quick_attributes
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
+from torchw2v.objectives import Objectives
 from torchw2v.ops.select import Choice, DeviceLike, choose
 from torchw2v.plot.course import training_curve
 from torchw2v.pretrained import Pretrained, Source
@@ -47,7 +48,7 @@ from torchw2v.vocabulary import counts_if_plain, fill_vocabulary
 logger = logging.getLogger(__name__)
 
 
-class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
+class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
 
     Parameters
@@ -67,6 +68,10 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         "torch". "triton" multiplies in TF32 and keeps weights and sums in float32; "triton-ieee" multiplies in float32,
         more slowly. "numba" trains in gensim's order, in loops compiled at the first use (some ten seconds, kept on
         disk). "reference" is the slow definition that tiles are tested against.
+    objective : str, optional
+        None (default): what `hs` and `negative` say. "softmax": the full softmax over the vocabulary, which both
+        approximate, at a cost that grows with the vocabulary (docs/softmax.md). `hs` is 0 then, and `negative` is left
+        out or 0; only a gensim that trains the saved model further looks at it.
     deterministic : bool
         True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is; engine "numba" then trains
         with one thread, "torch" with all in lockstep. False: threads share the weights without locks, and with more
@@ -131,20 +136,20 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
         sg=0, hs=0, negative=5, ns_exponent=0.75, cbow_mean=1, hashfxn=hash, epochs=5, null_word=0,
         trim_rule=None, sorted_vocab=1, batch_words=10000, compute_loss=False, callbacks=(),
         comment=None, max_final_vocab=None, shrink_windows=True,
-        *, device: DeviceLike = None, engine: str | None = None, deterministic: bool = False,
-        progress_bar: bool = False, checkpoint: str | os.PathLike[str] | None = None,
+        *, device: DeviceLike = None, engine: str | None = None, objective: str | None = None,
+        deterministic: bool = False, progress_bar: bool = False, checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_seconds: float | None = 600.0, checkpoint_words: int | None = None,
         init_from: Source | None = None,
     ) -> None:  # fmt: skip
-        self.device, self.engine = device, engine
+        self.device, self.engine, self.objective = device, engine, objective
         self.deterministic, self.progress_bar = bool(deterministic), bool(progress_bar)
         self.checkpoint, self.checkpoint_seconds, self.checkpoint_words = (
             checkpoint, checkpoint_seconds, checkpoint_words,
         )  # fmt: skip
         self._loss_asked = bool(compute_loss)
         self.training_history: list[dict[str, Any]] = []
-        self.vector_size, self.window, self.negative, self.workers = vector_size, window, negative, workers
-        self.shrink_windows = shrink_windows
+        self.vector_size, self.window, self.workers = vector_size, window, workers
+        self.hs, self.negative, self.shrink_windows = hs, negative, shrink_windows
         self._check_settings()
         if init_from is not None:
             self._pretrained = Pretrained(init_from, int(vector_size))
@@ -177,7 +182,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
     @property
     def running_on(self) -> Choice:
         """Device and engine that training uses, and why; follows changes of `device` and `engine`."""
-        return choose(self.device, self.engine, deterministic=self.deterministic)
+        return choose(self.device, self.engine, deterministic=self.deterministic, softmax=full_softmax(self))
 
     def _check_settings(self) -> None:
         """Refuse sizes that gensim would crash on, hang on or silently train nothing with."""
@@ -193,6 +198,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
                 raise kind(f"{name}={value!r} is not a whole number; give {name} >= {least}") from error
             if not least <= number < 2**31:
                 raise SettingError(f"{name}={value!r} is out of range; give {name} >= {least} (and below 2**31)")
+        self._check_objective()
         self._check_checkpoints()
 
     # ---- counting and encoding -------------------------------------------------------------------------------
@@ -305,7 +311,10 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, metaclass=StandIn):
                 f"you must first build vocabulary before training the model: no word occurs min_count={self.min_count} "
                 f"times, the most frequent one occurs {self._highest_count} times. Lower min_count or give more text."
             )
-        super()._check_training_sanity(epochs=epochs, total_examples=total_examples, total_words=total_words, **kwargs)
+        model = self._as_gensim_sees_outputs()  # else gensim would find nothing to train with hs=0 and negative=0
+        super(TorchWord2Vec, model)._check_training_sanity(
+            epochs=epochs, total_examples=total_examples, total_words=total_words, **kwargs
+        )
 
     def plot_training(self) -> Any:
         """Draw loss (with compute_loss=True), learning rate and speed by epoch; see `torchw2v.plot.training_curve`.

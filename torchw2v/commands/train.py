@@ -64,6 +64,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("-hs", "--hs", type=int, choices=(0, 1), nargs="?", const=1, default=0, help="1: hierarchical softmax")
     add("-negative", "--negative", metavar="N", type=whole(0), default=5,
         help="negative examples (default: 5; 0: none)")  # fmt: skip
+    add("--objective", choices=("softmax",), help="the full softmax, in place of its approximations -hs and -negative")
     add("-min-count", "-min_count", "--min-count", dest="min_count", metavar="N", type=whole(0), default=5,
         help="leave out words that are rarer (default: 5)")  # fmt: skip
     add("-alpha", "--alpha", metavar="N", type=decimal(0, above=True),
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.classes:
         args.usage_error("-classes is not offered: cluster the vectors with scikit-learn, say")
-    if not args.hs and not args.negative:
+    if not args.hs and not args.negative and args.objective is None:
         args.usage_error("-hs 0 with -negative 0 leaves nothing to train: set one of them")
     for path in (args.corpus, args.read_vocab, args.accuracy):  # now, not after training
         require_file(path)
@@ -187,8 +188,8 @@ def _make_model(args: argparse.Namespace, bar: bool) -> TorchWord2Vec:
         vector_size=args.vector_size, window=args.window, min_count=args.min_count, sample=args.sample,
         sg=1 - args.cbow, hs=args.hs, negative=args.negative, cbow_mean=args.cbow_mean, ns_exponent=args.ns_exponent,
         alpha=ALPHA[args.cbow] if args.alpha is None else args.alpha, min_alpha=args.min_alpha, epochs=args.epochs,
-        workers=args.workers, seed=args.seed, device=args.device, engine=args.engine, deterministic=args.deterministic,
-        progress_bar=bar,
+        workers=args.workers, seed=args.seed, device=args.device, engine=args.engine, objective=args.objective,
+        deterministic=args.deterministic, progress_bar=bar,
     )  # fmt: skip
 
 

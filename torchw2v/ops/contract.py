@@ -33,6 +33,8 @@ class Objective:
         Draw each center's reach uniformly from 1..window.
     cbow_mean : bool
         CBOW only: mean of the context rows, else their sum.
+    softmax : bool
+        Full softmax over the vocabulary, in place of the other two.
     """
 
     skip_gram: bool
@@ -41,6 +43,7 @@ class Objective:
     window: int
     shrink_windows: bool = True
     cbow_mean: bool = True
+    softmax: bool = False
 
     @property
     def pairs_per_token(self) -> float:
@@ -203,7 +206,8 @@ class Tally:
     pairs : int
         Examples trained: (context, center) pairs in skip-gram, centers with a context in CBOW.
     loss : float
-        Sum over examples of -log sigmoid(+-score) of the center, its K negatives and its Huffman nodes.
+        Sum over examples of -log sigmoid(+-score) of the center, its K negatives and its Huffman nodes; under the full
+        softmax, of the cross-entropy.
         0.0 unless asked for.
     """
 
@@ -219,7 +223,7 @@ class Tally:
 
 
 class Engine(Protocol):
-    """Trains chunks. Implementations: reference.ReferenceEngine, torch_engine.TorchEngine."""
+    """Trains chunks. Implementations: reference, torch_engine, numba_engine, triton_engine, softmax_engine."""
 
     name: str
 

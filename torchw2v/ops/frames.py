@@ -14,7 +14,7 @@ from torchw2v.constants import MAX_STALE_PULL
 from torchw2v.ops.contract import Job, Step, Tally, Weights
 from torchw2v.ops.sampling import Sampler, Tiles
 
-_MAX_STEP_ROWS = 65_536  # gathered rows of one step at most: 26 MB at 100 dimensions, however wide the windows
+MAX_STEP_ROWS = 65_536  # gathered rows of one step at most: 26 MB at 100 dimensions, however wide the windows
 _COUNTERS = 2**13  # a power of two: of the pairs summed into a row in one step
 
 
@@ -93,6 +93,20 @@ def ahead_of(contexts: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return (m - 1) / (2 * m)
 
 
+def tiles_of(line: torch.Tensor, tiles: tuple[int, int, int]) -> torch.Tensor:
+    """The overlapping tiles of a line of rows: a view [b, S, D] of [L, D]."""
+    count, tile, slots = tiles
+    width = line.shape[1]
+    return line.as_strided((count, slots, width), (tile * width, width, 1))
+
+
+def add_tiles(line: torch.Tensor, values: torch.Tensor, tile: int) -> None:
+    """Add values [b, S, D] of overlapping tiles to the line [L, D], in place: T slots of all tiles at a time."""
+    for start in range(0, values.shape[1], tile):
+        part = values[:, start : start + tile]
+        tiles_of(line[start:], (len(part), tile, part.shape[1])).add_(part)
+
+
 class Frames:
     """Makes frames for one job on one device.
 
@@ -122,7 +136,7 @@ class Frames:
         plan, count = self.job.plan, len(tiles.centers)
         blocks = list(self.sampler.blocks(tiles.reach))
         slots = max(stop - start for _, start, stop in blocks)
-        size = max(1, min(plan.step_tiles, _MAX_STEP_ROWS // slots))
+        size = max(1, min(plan.step_tiles, MAX_STEP_ROWS // slots))
         # Blocks of slots are trained one after another, step by step.
         steps = max(1, elements // (size * plan.tile * slots)) if len(blocks) == 1 else 1
         whole = count - count % size

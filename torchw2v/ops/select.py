@@ -11,11 +11,12 @@ import torch
 from torchw2v.errors import EngineUnavailableError
 from torchw2v.ops.contract import Engine, Job
 from torchw2v.ops.reference import ReferenceEngine
+from torchw2v.ops.softmax_engine import SoftmaxEngine
 from torchw2v.ops.torch_engine import TorchEngine
 
 MIN_CAPABILITY = (8, 0)  # TF32 products
 DeviceLike = str | torch.device | None
-ENGINES = ("auto", "reference", "torch", "numba", "triton", "triton-ieee")
+ENGINES = ("auto", "reference", "torch", "numba", "triton", "triton-ieee", "softmax")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Choice:
     ----------
     device : torch.device
     engine : str
-        "reference", "torch", "numba", "triton" (products in TF32) or "triton-ieee" (products in float32).
+        "reference", "torch", "numba", "triton" (products in TF32) or "triton-ieee" (products in float32); "softmax" for
+        the full softmax.
     reason : str
         Why these, for the log and for `model.engine_reason`.
     """
@@ -35,12 +37,13 @@ class Choice:
     engine: str
     reason: str
 
-    def build(self, job: Job) -> Engine:
-        """The engine for a job."""
+    def build(self, job: Job, threads: int = 1) -> Engine:
+        """The engine for a job. `threads` share the steps of the softmax engine; others are called by their threads."""
         builders: dict[str, Callable[[], Engine]] = {
             "reference": lambda: ReferenceEngine(job),
             "torch": lambda: TorchEngine(job, self.device),
             "numba": lambda: _numba_engine(job),
+            "softmax": lambda: SoftmaxEngine(job, self.device, threads=threads),
             "triton": lambda: _triton_engine(job, self.device, "tf32"),
             "triton-ieee": lambda: _triton_engine(job, self.device, "ieee"),
         }
@@ -104,7 +107,36 @@ def _check_present(device: torch.device, asked: DeviceLike) -> None:
         raise EngineUnavailableError(f"device={str(asked)!r} cannot be used here ({error}); {cure}") from error
 
 
-def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = False) -> Choice:
+def _find_device(device: DeviceLike, *, on_cpu: bool) -> tuple[torch.device, str]:
+    """The device asked for; where none was, the best one that the engine runs on. And the reason."""
+    if device is None or (isinstance(device, str) and device == "auto"):
+        if on_cpu:
+            return torch.device("cpu"), "device='auto': reference or deterministic training runs on the CPU"
+        return _best_device()
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise EngineUnavailableError(
+            f"device={device!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or a torch.device"
+        ) from error
+    _check_present(found, device)
+    return found, f"device={str(device)!r} was asked for"
+
+
+def _check_objective(engine: str | None, softmax: bool) -> None:
+    """Each objective has engines of its own."""
+    if softmax and engine not in (None, "auto", "softmax"):
+        raise EngineUnavailableError(
+            f"engine={engine!r} was asked for, but objective='softmax' is trained by an engine of its own; leave "
+            "engine out, or leave objective out for negative sampling or hierarchical softmax"
+        )
+    if engine == "softmax" and not softmax:
+        raise EngineUnavailableError(
+            "engine='softmax' trains the full softmax only; give objective='softmax', or another engine"
+        )
+
+
+def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = False, softmax: bool = False) -> Choice:
     """Pick where and how to train.
 
     Parameters
@@ -113,9 +145,11 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
         "auto" (same as None), or anything that torch.device accepts.
     engine : str or None
         "auto" (same as None), "torch", "numba" (CPU only), "triton" or "triton-ieee" (CUDA only), or "reference"
-        (CPU only, slow).
+        (CPU only, slow); "softmax" with the full softmax.
     deterministic : bool
         Asks for vectors that do not depend on the number of threads; CPU only.
+    softmax : bool
+        The objective is the full softmax.
 
     Raises
     ------
@@ -124,25 +158,15 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
     """
     if engine is not None and engine not in ENGINES:
         raise EngineUnavailableError(f"engine={engine!r} is unknown; choose one of {', '.join(map(repr, ENGINES))}")
+    _check_objective(engine, softmax)
     wants_reference = engine == "reference"
-    if device is None or (isinstance(device, str) and device == "auto"):
-        if wants_reference or deterministic:
-            found, reason = torch.device("cpu"), "device='auto': reference or deterministic training runs on the CPU"
-        else:
-            found, reason = _best_device()
-    else:
-        try:
-            found = torch.device(device)
-        except (RuntimeError, TypeError) as error:
-            raise EngineUnavailableError(
-                f"device={device!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or a torch.device"
-            ) from error
-        _check_present(found, device)
-        reason = f"device={str(device)!r} was asked for"
+    found, reason = _find_device(device, on_cpu=wants_reference or deterministic)
     if wants_reference and found.type != "cpu":
         raise EngineUnavailableError(f"engine='reference' runs on the CPU only, not on {found}; use engine='torch'")
     if deterministic and found.type != "cpu":
         raise EngineUnavailableError(f"deterministic=True is offered on the CPU only, not on {found}; use device='cpu'")
+    if softmax:
+        return Choice(found, "softmax", f"{reason}; objective='softmax': products with the whole vocabulary")
     no_triton, no_numba = _triton_missing(found), _numba_missing(found)
     if engine is not None and engine != "auto":
         missing = no_triton if engine.startswith("triton") else no_numba if engine == "numba" else None

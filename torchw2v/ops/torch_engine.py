@@ -26,11 +26,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import embedding, pad, softplus
+from torch.nn.functional import embedding, pad
 
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
-from torchw2v.ops.frames import Frame, Frames, Part, ahead_of
+from torchw2v.ops.frames import Frame, Frames, Part, add_tiles, ahead_of, tiles_of
+from torchw2v.ops.losses import logistic_loss
 from torchw2v.ops.row_sums import RowSums, RowUpdate, rows_as_they_come
 from torchw2v.ops.torch_nodes import Nodes, NodesOf, loss_of, pull_of
 from torchw2v.ops.trees import Tree
@@ -99,20 +100,6 @@ class Unit:
     nodes: list[Nodes]
     ahead: torch.Tensor | None
     compute_loss: bool
-
-
-def _tiles_of(line: torch.Tensor, tiles: tuple[int, int, int]) -> torch.Tensor:
-    """The overlapping tiles of a line of rows: a view [b, S, D] of [L, D]."""
-    count, tile, slots = tiles
-    width = line.shape[1]
-    return line.as_strided((count, slots, width), (tile * width, width, 1))
-
-
-def _add_tiles(line: torch.Tensor, values: torch.Tensor, tile: int) -> None:
-    """Add values [b, S, D] of overlapping tiles to the line [L, D], in place: T slots of all tiles at a time."""
-    for start in range(0, values.shape[1], tile):
-        part = values[:, start : start + tile]
-        _tiles_of(line[start:], (len(part), tile, part.shape[1])).add_(part)
 
 
 class TorchEngine:
@@ -230,7 +217,7 @@ class TorchEngine:
         """Read the weights and compute what to add to them; nothing is written yet."""
         tile = unit.tiles[1]
         line = embedding(unit.line, weights.inputs)  # [L, D]
-        slots = _tiles_of(line, unit.tiles)  # [b, S, D]
+        slots = tiles_of(line, unit.tiles)  # [b, S, D]
         hidden = slots if unit.gather is None else torch.bmm(unit.gather, slots)  # [b, R, D]
         rows = line if unit.gather is None else hidden.flatten(0, 1)  # hidden rows side by side
         # What the outputs ask of the hidden rows; negatives come first and fill it all.
@@ -245,7 +232,7 @@ class TorchEngine:
         if unit.spread is not None:
             back = torch.bmm(unit.spread.transpose(1, 2), pull.view_as(hidden))  # [b, S, D]
             pull = torch.zeros_like(line)
-            _add_tiles(pull, back, tile)
+            add_tiles(pull, back, tile)
         updates.append(unit.sums.update(weights.inputs, pull))
         return updates
 
@@ -278,7 +265,7 @@ class TorchEngine:
         apart = grouped(padded)
         grip = torch.bmm(negatives, apart.transpose(1, 2))  # [g, N, G]: scores, then their pull
         if unit.compute_loss:
-            tally.loss -= float((softplus(grip) * words.weight).sum())
+            tally.loss += float(logistic_loss(grip, -words.weight).sum())
         grip.sigmoid_().mul_(words.weight)
         torch.bmm(grip.transpose(1, 2), negatives, out=grouped(pushed))
         if pushed is not pull:
@@ -292,13 +279,13 @@ class TorchEngine:
         else:
             grip = (centers * rows).sum(1, keepdim=True)  # [b * T, 1]
         if unit.compute_loss:
-            tally.loss -= float((softplus(grip) * words.minus_q + grip * words.label).sum())
+            tally.loss += float(logistic_loss(grip, -words.minus_q, words.label).sum())
         grip = torch.addcmul(words.label, grip.sigmoid_(), words.minus_q)
         if unit.gather is None:
             own = own.view_as(centers)
             torch.bmm(grip, hidden, out=own)
             centers = torch.addcmul(centers, own, words.ahead.view(tiles, tile, 1))
-            _add_tiles(pull, torch.bmm(grip.transpose(1, 2), centers), tile)
+            add_tiles(pull, torch.bmm(grip.transpose(1, 2), centers), tile)
         else:
             pull.addcmul_(grip, centers)
             torch.mul(grip, rows, out=own)

@@ -20,10 +20,11 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import embedding, embedding_bag, pad, softplus
+from torch.nn.functional import embedding, embedding_bag, pad
 
 from torchw2v.constants import NODE_PULL
 from torchw2v.ops.frames import Frame, Frames, ahead_of
+from torchw2v.ops.losses import logistic_loss
 from torchw2v.ops.row_sums import LineSums, RowSums, RowUpdate, line_sums, row_sums
 from torchw2v.ops.trees import Tree
 
@@ -168,7 +169,8 @@ def pull_of(nodes: Nodes, scores: torch.Tensor) -> torch.Tensor:
 
 def loss_of(nodes: Nodes, scores: torch.Tensor) -> float:
     """Sum of -log sigmoid(+-score) over all examples."""
-    return -float(((softplus(scores) - nodes.label * scores) * nodes.minus_q).sum())
+    weight = -nodes.minus_q
+    return float(logistic_loss(scores, weight, nodes.label * weight).sum())
 
 
 class NodesOf:
