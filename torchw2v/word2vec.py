@@ -61,8 +61,10 @@ class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
         and keeps weights and sums in float32; "triton-ieee" multiplies in float32, more slowly. "reference" is the slow
         definition that the others are tested against.
     deterministic : bool
-        True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is. False: threads share the
-        weights without locks, and with more than one worker results differ from run to run, as in gensim.
+        True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is; with device="cuda" on one
+        GPU model, by torch operations that add in a fixed order in place of the Triton kernels, and slower for it.
+        False: threads share the weights without locks, and with more than one worker, or on a GPU, results differ from
+        run to run, as in gensim.
     progress_bar : bool
         Show a tqdm bar per epoch (install torchw2v[progress]).
     checkpoint : path, optional

@@ -29,17 +29,20 @@ class Choice:
         "reference", "torch", "numba", "triton" (products in TF32) or "triton-ieee" (products in float32).
     reason : str
         Why these, for the log and for `model.engine_reason`.
+    ordered : bool
+        Rows are added in the same order every time, on a CUDA device.
     """
 
     device: torch.device
     engine: str
     reason: str
+    ordered: bool = False
 
     def build(self, job: Job) -> Engine:
         """The engine for a job."""
         builders: dict[str, Callable[[], Engine]] = {
             "reference": lambda: ReferenceEngine(job),
-            "torch": lambda: TorchEngine(job, self.device),
+            "torch": lambda: TorchEngine(job, self.device, ordered=self.ordered),
             "numba": lambda: _numba_engine(job),
             "triton": lambda: _triton_engine(job, self.device, "tf32"),
             "triton-ieee": lambda: _triton_engine(job, self.device, "ieee"),
@@ -115,7 +118,8 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
         "auto" (same as None), "torch", "numba" (CPU only), "triton" or "triton-ieee" (CUDA only), or "reference"
         (CPU only, slow).
     deterministic : bool
-        Asks for vectors that do not depend on the number of threads; CPU only.
+        Asks for the same vectors every time: on a CPU whatever the number of threads is, on a CUDA device by torch
+        operations that add in a fixed order. On no other device.
 
     Raises
     ------
@@ -141,19 +145,22 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
         reason = f"device={str(device)!r} was asked for"
     if wants_reference and found.type != "cpu":
         raise EngineUnavailableError(f"engine='reference' runs on the CPU only, not on {found}; use engine='torch'")
-    if deterministic and found.type != "cpu":
-        raise EngineUnavailableError(f"deterministic=True is offered on the CPU only, not on {found}; use device='cpu'")
+    if deterministic and found.type not in ("cpu", "cuda"):
+        raise EngineUnavailableError(
+            f"deterministic=True is offered on the CPU and on CUDA devices, not on {found}; use device='cpu'"
+        )
     no_triton, no_numba = _triton_missing(found), _numba_missing(found)
-    if no_numba is None and deterministic:
-        no_numba = "deterministic=True needs engine 'torch'"
+    if deterministic:
+        no_triton, no_numba = (why or "deterministic=True needs engine 'torch'" for why in (no_triton, no_numba))
+    ordered = deterministic and found.type == "cuda"
     if engine is not None and engine != "auto":
         missing = no_triton if engine.startswith("triton") else no_numba if engine == "numba" else None
         if missing:
             raise EngineUnavailableError(f"engine={engine!r} was asked for, but {missing}; use engine='torch'")
-        return Choice(found, engine, f"{reason}; engine={engine!r} was asked for")
+        return Choice(found, engine, f"{reason}; engine={engine!r} was asked for", ordered)
     if no_triton is None:
         return Choice(found, "triton", f"{reason}; engine='auto': fused Triton kernels on a CUDA device")
     if no_numba is None:
         return Choice(found, "numba", f"{reason}; engine='auto': loops compiled by numba on a CPU")
     why = no_numba if found.type == "cpu" else no_triton
-    return Choice(found, "torch", f"{reason}; engine='auto': portable torch operations ({why})")
+    return Choice(found, "torch", f"{reason}; engine='auto': portable torch operations ({why})", ordered)
