@@ -18,7 +18,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
-from torchw2v.ops import triton_kernels, triton_sampling
+from torchw2v.ops import triton_engine, triton_kernels, triton_sampling
 
 TYPES = {
     "p_top_signs": "*i8", "p_starts": "*i64", "p_loss": "*fp64",
@@ -32,18 +32,20 @@ CONSTANTS = {
     "MAX_PULL": MAX_STALE_PULL, "NODE_PULL": NODE_PULL, "SHRINK": True, "LOCK": True, "MEAN": True, "LOSS": False,
     "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True,
 }  # fmt: skip
-TRAINING = {  # by name: kernel, constants, warps
-    "skip_gram_negative": (triton_kernels.skip_gram_negative, {}, 8),
-    "cbow_negative": (triton_kernels.cbow_negative, {}, 8),
-    "skip_gram_hierarchical": (triton_kernels.hierarchical, {}, 8),
-    "cbow_hierarchical": (triton_kernels.hierarchical, {"SKIP_GRAM": False}, 8),
+TREE = {"num_warps": triton_engine._WARPS, "num_stages": triton_engine._TREE_STAGES}
+NEGATIVE = {"num_warps": triton_engine._WARPS}
+TRAINING = {  # by name: kernel, constants, options
+    "skip_gram_negative": (triton_kernels.skip_gram_negative, {}, NEGATIVE),
+    "cbow_negative": (triton_kernels.cbow_negative, {}, NEGATIVE),
+    "skip_gram_hierarchical": (triton_kernels.hierarchical, {}, TREE),
+    "cbow_hierarchical": (triton_kernels.hierarchical, {"SKIP_GRAM": False}, TREE),
 }
 SAMPLING = {
-    "count_kept": (triton_sampling.count_kept, {}, 4),
-    "compact": (triton_sampling.compact, {}, 4),
-    "measure_reach": (triton_sampling.measure_reach, {}, 4),
-    "count_pairs": (triton_sampling.count_pairs, {"B": 128}, 4),
-    "count_pairs_cbow": (triton_sampling.count_pairs, {"SKIP_GRAM": False}, 4),
+    "count_kept": (triton_sampling.count_kept, {}, {}),
+    "compact": (triton_sampling.compact, {}, {}),
+    "measure_reach": (triton_sampling.measure_reach, {}, {}),
+    "count_pairs": (triton_sampling.count_pairs, {"B": 128}, {}),
+    "count_pairs_cbow": (triton_sampling.count_pairs, {"SKIP_GRAM": False}, {}),
 }
 
 
@@ -66,11 +68,9 @@ def disassembled(cubin, tool, *options):
         return subprocess.run([program, *options, file.name], capture_output=True, text=True, check=True).stdout
 
 
-def report(name, kernel, own, warps, capability, **sizes):
+def report(name, kernel, own, options, capability, **sizes):
     constants = {k: v for k, v in (CONSTANTS | own | sizes).items() if k in kernel.arg_names}
-    compiled = triton.compile(
-        source_of(kernel, constants), target=GPUTarget("cuda", capability, 32), options={"num_warps": warps}
-    )
+    compiled = triton.compile(source_of(kernel, constants), target=GPUTarget("cuda", capability, 32), options=options)
     cubin = compiled.asm["cubin"]
     sass = disassembled(cubin, "nvdisasm")
     counts = {

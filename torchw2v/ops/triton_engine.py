@@ -24,6 +24,7 @@ from torchw2v.ops.triton_kernels import cbow_negative, hierarchical, skip_gram_n
 
 MAX_BAG_SLOTS = 128  # slots of a CBOW tile that a program holds; wider windows take the torch operations
 _WARPS = 8  # fewer registers a thread than 4; a multiprocessor holds one or two programs anyway
+_TREE_STAGES = 2  # loads ahead in hierarchical softmax: with Triton's 3, 300 dimensions spill registers on sm_90
 _CHUNKS_AHEAD = 4  # that the host may ask for before the device has trained them
 
 
@@ -228,5 +229,5 @@ class _Launch:
             p_inputs_to=self.write.inputs, p_nodes_to=self.write.nodes, p_scratch=scratch,
             p_scratch_node=torch.empty(programs * path, dtype=torch.int32, device=self.engine.device),
             path=path, **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
-            SKIP_GRAM=objective.skip_gram, MEAN=objective.cbow_mean,
+            SKIP_GRAM=objective.skip_gram, MEAN=objective.cbow_mean, num_stages=_TREE_STAGES,
         )  # fmt: skip

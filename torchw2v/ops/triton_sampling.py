@@ -14,10 +14,9 @@ looked at, halo included; the chunk's centers are `halo` to `halo + count`.
 import triton
 import triton.language as tl
 
-from torchw2v.ops import draws
+from torchw2v.ops.draws import LANE_KEEP, LANE_WINDOW
 
-LANE_KEEP = tl.constexpr(draws.LANE_KEEP)
-LANE_WINDOW = tl.constexpr(draws.LANE_WINDOW)
+KEEP_LANE, WINDOW_LANE = tl.constexpr(LANE_KEEP), tl.constexpr(LANE_WINDOW)
 # What the host never reads: numbers of kept tokens, by place in `p_sizes`.
 HALO = tl.constexpr(0)  # before the chunk's first center
 COUNT = tl.constexpr(1)  # centers
@@ -83,7 +82,7 @@ def _kept(p_tagged, p_keep, o, tokens, key_1, key_2, base_low, base_high, KEEPS_
     b_tagged = tl.load(p_tagged + o, mask=o < tokens, other=0)
     b_word, b_kept = b_tagged & 0x7FFFFFFF, o < tokens
     if not KEEPS_ALL:
-        b_draw = draw(corpus_position(o, base_low, base_high), LANE_KEEP, key_1, key_2)
+        b_draw = draw(corpus_position(o, base_low, base_high), KEEP_LANE, key_1, key_2)
         b_kept = b_kept & (b_draw <= tl.load(p_keep + b_word, mask=b_kept, other=0).to(tl.uint32))
     return b_word, b_kept, b_tagged < 0
 
@@ -185,7 +184,7 @@ def tile_window(
     b_reach = tl.zeros((T,), dtype=tl.int64) + window
     if SHRINK:  # uniform in 1..window
         b_place = tl.load(p_kept + room + b_own, mask=m_center, other=0)
-        b_draw = draw(corpus_position(b_place, base_low, base_high), LANE_WINDOW, key_1, key_2)
+        b_draw = draw(corpus_position(b_place, base_low, base_high), WINDOW_LANE, key_1, key_2)
         b_reach = (b_draw.to(tl.int64) * b_reach >> 32) + 1
     b_apart = b_at[None, :] - b_own[:, None]
     b_near = (b_apart != 0) & (tl.abs(b_apart) <= b_reach[:, None]) & (b_sentence[None, :] == b_mine[:, None])
