@@ -55,7 +55,7 @@ GENSIM_WORDS_PER_WORKER = 125_000
 SMOKE = {
     "corpus": Path(datapath("lee_background.cor")), "zipf_words": 200_000, "zipf_vocabulary": 1000, "zipf_dim": 16,
     "dims": [16], "epochs": 2, "runs": 1, "gensim_workers": 2, "device": "cpu", "engine": "torch",
-    "compare_engine": "numba" if importlib.util.find_spec("numba") else "torch", "no_tests": True, "budget": 60,
+    "compare_engine": "numba" if importlib.util.find_spec("numba") else "torch", "no_tests": True, "budget": 120,
 }  # fmt: skip
 
 

@@ -36,6 +36,11 @@ def tag_sentences(ids: np.ndarray, offsets: np.ndarray, low: int, high: int, out
     out[offsets[first:last] - low] |= _SENTENCE
 
 
+def _room(count: int) -> int:
+    """Tokens that a buffer for `count` is made for: chunks end on sentence ends, so the next one may be longer."""
+    return count + count // 8
+
+
 @dataclass
 class _Stage:
     """One of the buffers through which chunks go to the device, and what has to happen before it is used again."""
@@ -92,7 +97,7 @@ class DeviceTokens:
         if stage.copied is not None:
             stage.copied.synchronize()  # of the chunk before the last: waits only where the device is that far behind
         if len(stage.host) < count:
-            stage.host = torch.empty(count, dtype=torch.int32, pin_memory=self._stream is not None)
+            stage.host = torch.empty(_room(count), dtype=torch.int32, pin_memory=self._stream is not None)
         tag_sentences(chunk.token_ids, chunk.sentence_offsets, low, high, stage.host[:count].numpy())
         if self._stream is None:
             return stage.host[:count]
@@ -102,7 +107,7 @@ class DeviceTokens:
         """The stage's tokens on the device; the copy runs beside the kernels that have been asked for before."""
         current = torch.cuda.current_stream(self.device)
         if len(stage.device) < count:
-            stage.device = torch.empty(count, dtype=torch.int32, device=self.device)
+            stage.device = torch.empty(_room(count), dtype=torch.int32, device=self.device)
             stream.wait_stream(current)  # the memory may be that of a tensor which kernels still read
         elif stage.used is not None:
             stream.wait_event(stage.used)

@@ -347,7 +347,7 @@ def hierarchical(
             b_ahead = _part_ahead(tl.sum(b_q, 1) if SKIP_GRAM else tl.zeros((UB,), dtype=tl.float32))
             tl.store(p_rest_scales + 2 * (u + o_entry) + 1, b_ahead, mask=m_entry)
         if LOSS:
-            total += loss.to(tl.float64)
+            total += loss
         b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
         tl.debug_barrier()  # the scratch is read in another layout than it was written in
         for d in range(0, D, BD):
