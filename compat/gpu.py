@@ -18,6 +18,7 @@ import argparse
 import csv
 import importlib.util
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,7 @@ from torchw2v.scan import scan
 
 # Shares of the time left when a part begins; what a part leaves is there for the next ones.
 TEST_SHARE, TABLE_SHARE, COMPARE_SHARE, PTB_SHARE, ZIPF_SHARE = 0.3, 0.6, 0.2, 0.3, 0.7
+MAX_TEST_PROCESSES = 8
 WARM_EPOCHS = 2  # the first compiles kernels, the second tells how long a run will take
 WARM_WORDS = 2_000_000  # of a corpus in a warm-up; a hundredth of it still holds more tokens than may be in flight
 # A guess for the first gensim run, before one is measured: half of its slowest mode at 100 dimensions in
@@ -223,7 +225,7 @@ def scores(job: Acceptance, wv: Any) -> dict[str, float]:
 
 
 def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
-    """Run the tests that need a GPU, in a process of their own.
+    """Run the tests that need a GPU, slow ones left out, in processes of their own.
 
     Returns
     -------
@@ -232,7 +234,10 @@ def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "gpu", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-m", "gpu and not slow", f"--junitxml={report}"]
+        several = min((os.cpu_count() or 1) // 2, MAX_TEST_PROCESSES)
+        if several > 1 and importlib.util.find_spec("xdist") is not None:  # most of the time kernels are compiled
+            command += ["-n", str(several)]
         try:
             done = subprocess.run(command, cwd=root, timeout=seconds, capture_output=True, text=True)
         except subprocess.TimeoutExpired:
@@ -474,7 +479,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cuda", help="of ours (default cuda)")
     add("--engine", default="triton", help="of ours (default triton)")
     add("--compare-engine", default="triton-ieee", help="to compare it with (default triton-ieee); the same: none")
-    add("--no-tests", action="store_true", help="leave out `pytest -m gpu`")
+    add("--no-tests", action="store_true", help="leave out `pytest -m 'gpu and not slow'`")
     add("--commit", help="what the rows name as commit, where the source is no checkout")
     add("--csv", type=_rows_file, help="append the rows to this file")
     add("--plot", type=_output, help="write the roofline picture (PNG) to this file; needs matplotlib")

@@ -173,16 +173,17 @@ def test_a_corpus_that_does_not_fit_is_trained_in_chunks(monkeypatch, caplog):
 
 
 @pytest.mark.gpu
-def test_a_device_without_free_memory_is_refused_with_sizes_and_cure():
+def test_memory_that_others_hold_is_not_counted_as_free():
+    """24 GB are left to other tests that may run on the device at the same time."""
     free, _ = torch.cuda.mem_get_info()
-    taken = torch.empty(free - 2**29, dtype=torch.uint8, device="cuda")  # half a GB is left
+    taken = torch.empty(max(free - 24 * 10**9, 0), dtype=torch.uint8, device="cuda")
     try:
-        with pytest.raises(DeviceMemoryError, match=r"to work in; 0\.\d of its .* GB are free.*device='cpu'"):
-            trained()
+        with pytest.raises(DeviceMemoryError, match=r"GB are free.*device='cpu'"):
+            MemoryEstimate(20_000_000, 300, 2, False).corpus_fits(CUDA)
+        assert np.isfinite(trained(epochs=1).wv.vectors).all()
     finally:
         del taken
         torch.cuda.empty_cache()
-    assert np.isfinite(trained(epochs=1).wv.vectors).all()
 
 
 @pytest.mark.gpu
@@ -215,6 +216,7 @@ def test_mean_quality_is_not_below_gensims_mean_minus_its_spread(mode, engine):
 
 
 @pytest.mark.gpu
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
 @pytest.mark.parametrize("mode", MODES)
 def test_compute_sanitizer_finds_nothing(mode, tool):

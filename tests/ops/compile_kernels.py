@@ -28,7 +28,7 @@ TYPES = {
 }  # fmt: skip
 # As the engine has them for a large corpus: window 5, 5 negatives, locked rows. Losses are left out.
 CONSTANTS = {
-    "T": 16, "SB": 32, "B": 256, "G": 32, "N": 32, "NB": 32, "C": 8192, "UB": 32, "M": 32, "TOP": 32,
+    "T": 16, "SB": 32, "G": 32, "N": 32, "NB": 32, "UB": 32, "M": 32, "TOP": 32,
     "MAX_PULL": MAX_STALE_PULL, "NODE_PULL": NODE_PULL, "SHRINK": True, "LOCK": True, "MEAN": True, "LOSS": False,
     "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True,
 }  # fmt: skip
@@ -44,7 +44,7 @@ SAMPLING = {
     "count_kept": (triton_sampling.count_kept, {}, {}),
     "compact": (triton_sampling.compact, {}, {}),
     "measure_reach": (triton_sampling.measure_reach, {}, {}),
-    "count_pairs": (triton_sampling.count_pairs, {"B": 128}, {}),
+    "count_pairs": (triton_sampling.count_pairs, {}, {}),
     "count_pairs_cbow": (triton_sampling.count_pairs, {"SKIP_GRAM": False}, {}),
 }
 

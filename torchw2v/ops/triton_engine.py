@@ -170,11 +170,12 @@ class _Launch:
             "p_input_pairs": tables.pairs["inputs"],
             "p_lock": tables.share if write.input_lock is None else write.input_lock, "p_loss": engine.losses,
             "room": kept.tokens.shape[1], "START": counted.start, "alpha": step.alpha, **kept.draws,
+            "B": plan.step_tiles, "C": engine.chunks.counters,
         }  # fmt: skip
         # Rows are padded with zeros to whole 16 bytes: the kernels may as well train the padding, it stays zero.
         self.constants = {
             "D": width, "STRIDE": width, "BD": min(64, power_of_two(width)), "T": plan.tile, "SB": counted.slots,
-            "B": plan.step_tiles, "C": engine.chunks.counters, "MAX_PULL": MAX_STALE_PULL,
+            "MAX_PULL": MAX_STALE_PULL,
             "SHRINK": objective.shrink_windows, "LOCK": write.input_lock is not None, "LOSS": step.compute_loss,
             "PRECISION": engine.precision, "num_warps": _WARPS,
         }  # fmt: skip

@@ -43,7 +43,7 @@ from torchw2v.ops.triton_sampling import (
 # What changes from launch to launch.
 _SIZES = [
     "room", "line", "first_step", "last_step", "START", "lane", "window", "key_1", "key_2", "base_low", "base_high",
-    "vocabulary", "path",
+    "vocabulary", "path", "B", "C",
 ]  # fmt: skip
 
 
@@ -84,9 +84,9 @@ def skip_gram_negative(
     p_kept, p_sizes, p_counters, p_examples, p_pairs, p_alias, p_share, p_input_pairs, p_output_pairs, p_lock,
     p_inputs, p_outputs, p_inputs_to, p_outputs_to, p_loss,
     room, line, first_step, last_step, START, lane, window, key_1, key_2, base_low, base_high, vocabulary,
-    alpha, k_over_n,
-    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr, B: tl.constexpr,
-    G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr, C: tl.constexpr, MAX_PULL: tl.constexpr,
+    B, C, alpha, k_over_n,
+    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
+    G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr, MAX_PULL: tl.constexpr,
     SHRINK: tl.constexpr, LOCK: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Skip-gram with negative sampling: item (step, group) trains some tiles of centers and a group of negatives.
@@ -143,7 +143,7 @@ def skip_gram_negative(
         b_word = words_at(p_kept, p_sizes, line_start(p_sizes, step * B, START, T) + o_place)
         b_noise = step_noise(
             p_kept, p_sizes, p_alias, room, step, group, lane, key_1, key_2, base_low, base_high, vocabulary,
-            T, B, N, NB,
+            B, T, N, NB,
         )  # fmt: skip
         b_score = tl.zeros((NB, G), dtype=tl.float32)
         for d in range(0, D, BD):
@@ -186,9 +186,9 @@ def cbow_negative(
     p_kept, p_sizes, p_counters, p_pairs, p_alias, p_share, p_input_pairs, p_output_pairs, p_lock,
     p_inputs, p_outputs, p_inputs_to, p_outputs_to, p_loss,
     room, first_step, last_step, START, lane, window, key_1, key_2, base_low, base_high, vocabulary,
-    alpha, k_over_n,
-    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr, B: tl.constexpr,
-    N: tl.constexpr, NB: tl.constexpr, C: tl.constexpr, MAX_PULL: tl.constexpr, SHRINK: tl.constexpr,
+    B, C, alpha, k_over_n,
+    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
+    N: tl.constexpr, NB: tl.constexpr, MAX_PULL: tl.constexpr, SHRINK: tl.constexpr,
     LOCK: tl.constexpr, MEAN: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """CBOW with negative sampling: item = tile, trains T hidden rows H = gather X against centers and N negatives.
@@ -206,7 +206,7 @@ def cbow_negative(
         )
         b_noise = step_noise(
             p_kept, p_sizes, p_alias, room, step, item % B, lane, key_1, key_2, base_low, base_high, vocabulary,
-            T, B, N, NB,
+            B, T, N, NB,
         )  # fmt: skip
         b_share = tl.load(p_share + b_center)
         m_slot, m_center = tl.sum(b_a, 0) > 0, tl.sum(b_a, 1) > 0
@@ -273,9 +273,9 @@ def hierarchical(
     p_kept, p_sizes, p_counters, p_top_counters, p_top, p_top_signs, p_starts, p_paths,
     p_input_pairs, p_node_pairs, p_lock,
     p_inputs, p_nodes, p_inputs_to, p_nodes_to, p_scratch, p_scratch_node, p_loss,
-    room, first_step, last_step, START, window, key_1, key_2, base_low, base_high, path, alpha,
-    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr, B: tl.constexpr,
-    UB: tl.constexpr, M: tl.constexpr, TOP: tl.constexpr, C: tl.constexpr,
+    room, first_step, last_step, START, window, key_1, key_2, base_low, base_high, path, B, C, alpha,
+    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
+    UB: tl.constexpr, M: tl.constexpr, TOP: tl.constexpr,
     MAX_PULL: tl.constexpr, NODE_PULL: tl.constexpr, SHRINK: tl.constexpr, LOCK: tl.constexpr,
     SKIP_GRAM: tl.constexpr, MEAN: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -340,7 +340,7 @@ def hierarchical(
                 loss += tl.sum(b_q * (_softplus(b_score) - b_label[:, None] * b_score))
             b_g = b_q * (b_label[:, None] - tl.sigmoid(b_score))
             tl.store(p_rest + (u + o_entry)[:, None] * R + o_hidden[None, :], b_g, mask=m_entry[:, None])
-            b_counted = counted(p_counters, step, b_node, OF_NODES, C) / NODE_PULL
+            b_counted = counted(p_counters, step, b_node, C, OF_NODES) / NODE_PULL
             b_scale = row_scale(p_node_pairs, b_node, b_counted, alpha, MAX_PULL)
             tl.store(p_rest_nodes + u + o_entry, b_node, mask=m_entry)
             tl.store(p_rest_scales + 2 * (u + o_entry), b_scale, mask=m_entry)

@@ -199,8 +199,8 @@ def groups_of(tiles, S, T: tl.constexpr, G: tl.constexpr, SKIP_GRAM: tl.constexp
 
 @triton.jit
 def step_noise(
-    p_kept, p_sizes, p_alias, room, step, group, lane, key_1, key_2, base_low, base_high, vocabulary,
-    T: tl.constexpr, B: tl.constexpr, N: tl.constexpr, NB: tl.constexpr,
+    p_kept, p_sizes, p_alias, room, step, group, lane, key_1, key_2, base_low, base_high, vocabulary, B,
+    T: tl.constexpr, N: tl.constexpr, NB: tl.constexpr,
 ):  # fmt: skip
     """The N noise words of a group: drawn at the position of the step's first center. [NB], those past N are noise."""
     first = tl.load(p_sizes + HALO) + step * B * T + tl.zeros((NB,), dtype=tl.int32)
@@ -236,14 +236,14 @@ def path_entries(p_paths, b_from, b_end, u, UB: tl.constexpr, T: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=[
-    "room", "line", "START", "lane", "window", "key_1", "key_2", "base_low", "base_high", "vocabulary",
+    "room", "line", "START", "lane", "window", "key_1", "key_2", "base_low", "base_high", "vocabulary", "B", "C",
 ])  # fmt: skip
 def count_pairs(
     p_kept, p_sizes, p_alias, p_top_signs, p_starts, p_paths,
     p_counters, p_top, p_examples, p_pairs,
-    room, line, START, lane, window, key_1, key_2, base_low, base_high, vocabulary,
-    T: tl.constexpr, SB: tl.constexpr, B: tl.constexpr, G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr,
-    UB: tl.constexpr, M: tl.constexpr, C: tl.constexpr,
+    room, line, START, lane, window, key_1, key_2, base_low, base_high, vocabulary, B, C,
+    T: tl.constexpr, SB: tl.constexpr, G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr,
+    UB: tl.constexpr, M: tl.constexpr,
     SKIP_GRAM: tl.constexpr, NEGATIVE: tl.constexpr, TREE: tl.constexpr, SHRINK: tl.constexpr,
 ):  # fmt: skip
     """Count the pairs that each row gets in each step, one program a tile.
@@ -273,7 +273,7 @@ def count_pairs(
             for group in range(number, groups_of(in_step, S, T, G, SKIP_GRAM), in_step):
                 b_noise = step_noise(
                     p_kept, p_sizes, p_alias, room, step, group, lane, key_1, key_2, base_low, base_high, vocabulary,
-                    T, B, N, NB,
+                    B, T, N, NB,
                 )  # fmt: skip
                 b_one = tl.full((NB,), 1, dtype=tl.int32)
                 p_noise = p_step + OF_NOISE * C + (b_noise & (C - 1))
@@ -299,27 +299,25 @@ def row_scale(p_expected, b_row, b_counted, alpha, MAX_PULL: tl.constexpr):
 
 
 @triton.jit
-def counted(p_counters, step, b_row, KIND: tl.constexpr, C: tl.constexpr):
+def counted(p_counters, step, b_row, C, KIND: tl.constexpr):
     """Pairs that a step's counters hold for rows."""
     return tl.load(p_counters + wide(step) * (KINDS * C) + KIND * C + (b_row & (C - 1))).to(tl.float32)
 
 
 @triton.jit
-def input_scale(
-    p_counters, p_expected, p_lock, step, b_row, alpha, C: tl.constexpr, MAX_PULL: tl.constexpr, LOCK: tl.constexpr
-):
+def input_scale(p_counters, p_expected, p_lock, step, b_row, alpha, C, MAX_PULL: tl.constexpr, LOCK: tl.constexpr):
     """Alpha times the caps and locks of input rows."""
-    b_scale = row_scale(p_expected, b_row, counted(p_counters, step, b_row, OF_INPUTS, C), alpha, MAX_PULL)
+    b_scale = row_scale(p_expected, b_row, counted(p_counters, step, b_row, C, OF_INPUTS), alpha, MAX_PULL)
     if LOCK:
         b_scale *= tl.load(p_lock + b_row)
     return b_scale
 
 
 @triton.jit
-def output_scale(p_counters, p_expected, step, b_row, once, alpha, C: tl.constexpr, MAX_PULL: tl.constexpr):
+def output_scale(p_counters, p_expected, step, b_row, once, alpha, C, MAX_PULL: tl.constexpr):
     """Alpha times the caps of words as outputs. `once`: pairs of a negative, counted once and not K times.
 
     A negative's pull is weaker than a center's (as in schedule.py).
     """
-    b_pairs = counted(p_counters, step, b_row, OF_OUTPUTS, C) + once * counted(p_counters, step, b_row, OF_NOISE, C)
+    b_pairs = counted(p_counters, step, b_row, C, OF_OUTPUTS) + once * counted(p_counters, step, b_row, C, OF_NOISE)
     return row_scale(p_expected, b_row, b_pairs, alpha, MAX_PULL)
