@@ -2,9 +2,11 @@
 
     python -m compat.bench --corpus corpus.txt --modes sg-ns,cbow-ns,sg-hs,cbow-hs --seeds 3 --csv rows.csv
 
-Both sides get the same token lists and the same settings. Speed is raw words/s of `train()` alone (words read, before
-subsampling), wall and CPU seconds; quality is Spearman's rho on WordSim-353 and SimLex-999 and the accuracy on
-Google's analogies, from the evaluation files that gensim carries.
+All sides get the same token lists and the same settings. Speed is raw words/s of `train()` alone (words read, before
+subsampling; fastText's, which `--against gensim,fasttext` adds where it is installed, with the counting of words), wall
+and CPU seconds; memory is the peak above what the process held before. Quality is Spearman's rho on WordSim-353 and
+SimLex-999 and the accuracy on Google's analogies, from the evaluation files that gensim carries. Each side trains a few
+sentences before the clock starts, so that what is compiled once a machine is compiled by then.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import argparse
 import csv
 import itertools
 import logging
+import math
 import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,8 @@ import gensim
 from gensim.models.word2vec import LineSentence
 from gensim.test.utils import datapath
 
+from compat import fasttext_side
+from compat.measure import forget_peak, resident
 from torchw2v import TorchWord2Vec
 
 MODES = {
@@ -36,6 +42,7 @@ MODES = {
     "sg-hs": {"sg": 1, "hs": 1, "negative": 0},
     "cbow-hs": {"sg": 0, "hs": 1, "negative": 0},
 }
+SIDES = ("gensim", "fasttext", "torchw2v")
 QUALITIES = ("wordsim353", "simlex999", "analogies")
 
 
@@ -79,14 +86,24 @@ def timed_train(
 
 
 def run_once(side: str, sentences: list[list[str]], settings: dict[str, Any]) -> dict[str, Any]:
-    """Train one model and report its speed and quality."""
+    """Train one model and report its speed, memory and quality."""
+    if side == "fasttext":
+        wv, cost = fasttext_side.run(sentences, settings)
+        words = settings["epochs"] * sum(map(len, sentences))
+        speed = {"raw_words_per_s": words / cost["seconds"], "effective_words_per_s": math.nan}
+        return {"engine": side, "vocab_seconds": 0.0, **cost, **speed, "vocabulary": len(wv), **quality(wv)}
     make = gensim.models.Word2Vec if side == "gensim" else TorchWord2Vec
-    started = time.perf_counter()
+    make(sentences[:100], **{**settings, "epochs": 1, "min_count": 1})
+    before, started = forget_peak(), time.perf_counter()
     model = make(**settings)
     model.build_vocab(sentences)
     vocab_seconds = time.perf_counter() - started
     timing = timed_train(model, sentences)
-    return {"vocab_seconds": vocab_seconds, **timing, "vocabulary": len(model.wv), **quality(model.wv)}
+    return {
+        "engine": side if side == "gensim" else model.running_on.engine,
+        "vocab_seconds": vocab_seconds, **timing, "peak_bytes": resident("VmHWM") - before,
+        "vocabulary": len(model.wv), **quality(model.wv),
+    }  # fmt: skip
 
 
 def commit() -> str:
@@ -140,21 +157,21 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def table(rows: Iterable[dict[str, Any]], modes: list[str]) -> str:
-    """The medians and means that people compare, one line for each mode and side."""
+    """The medians and means that people compare, one line for each mode and side; ratios are to gensim."""
     rows = list(rows)
-    lines = ["| mode | side | raw words/s | ratio | CPU s | WordSim-353 | SimLex-999 | analogies |",
-             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| mode | side | raw words/s | ratio | CPU s | memory | WordSim-353 | SimLex-999 | analogies |",
+             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for mode in modes:
-        mine = {s: [r for r in rows if r["mode"] == mode and r["side"] == s] for s in ("gensim", "torchw2v")}
+        mine = {s: [r for r in rows if r["mode"] == mode and r["side"] == s] for s in SIDES}
         speed = {s: [r["raw_words_per_s"] for r in rs] for s, rs in mine.items()}
         for side, runs in mine.items():
             if not runs:
                 continue
             ratio = ""
-            if side == "torchw2v" and speed["gensim"]:
-                pairs = zip(speed["torchw2v"], speed["gensim"], strict=False)
+            if side != "gensim" and speed["gensim"]:
+                pairs = zip(speed[side], speed["gensim"], strict=False)
                 ratio = f"{statistics.median(a / b for a, b in pairs):.2f}"
-            cells = []
+            cells = [f"{statistics.median(r['peak_bytes'] for r in runs) / 1e6:,.0f} MB"]
             for name in QUALITIES:
                 values = [r[name] for r in runs]
                 spread = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -165,22 +182,54 @@ def table(rows: Iterable[dict[str, Any]], modes: list[str]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run the comparison and print the table."""
+@contextmanager
+def busy_cores(count: int) -> Iterator[None]:
+    """So many other programs that compute without end, each bound to a core of its own where the system can do that."""
+    program = "import os\nif hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {%d})\nwhile True: pass"
+    with ExitStack() as stack:
+        for core in range(count):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", program % core]))
+            stack.callback(process.kill)
+        yield
+
+
+def sides_of(against: str) -> list[str]:
+    """The sides of --against, and ours last; ValueError for a name that is none, or not installed."""
+    names = [name for name in against.split(",") if name not in ("", "none")]
+    if unknown := set(names) - {"gensim", "fasttext"}:
+        raise ValueError(
+            f"--against {against}: {', '.join(sorted(unknown))} is unknown; choose gensim, fasttext or none"
+        )
+    if "fasttext" in names and not fasttext_side.installed():
+        raise ValueError("--against fasttext: it is not installed (pip install fasttext-wheel)")
+    return [*names, "torchw2v"]
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m compat.bench", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--corpus", type=Path, default=Path(datapath("lee_background.cor")), help="text, a sentence a line"
     )
     parser.add_argument("--words", type=int, help="use only the first so many words")
     parser.add_argument("--modes", default="sg-ns", help=f"comma-separated, of {', '.join(MODES)}")
-    parser.add_argument("--sides", default="gensim,torchw2v", help="comma-separated")
+    parser.add_argument("--against", default="gensim", help="gensim, fasttext, both with a comma, or none")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each side and mode, with seeds 1..n")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--vector-size", type=int, default=100)
+    parser.add_argument("--min-count", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--busy", type=int, default=0, help="cores that another program keeps busy meanwhile")
+    parser.add_argument("--engine", default="auto", help="torchw2v's engine (numba, torch)")
     parser.add_argument("--deterministic", action="store_true", help="torchw2v with deterministic=True")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the comparison and print the table."""
+    args = arguments()
+    sides = sides_of(args.against)
     logging.getLogger("gensim.models.keyedvectors").setLevel(logging.ERROR)
 
     sentences = read_corpus(args.corpus, args.words)
@@ -190,20 +239,21 @@ def main() -> None:
         print("warning: too small a corpus for a verdict on speed or quality; give --corpus FILE")
     modes, rows, facts = args.modes.split(","), [], environment()
     print(facts)
-    for mode, seed in itertools.product(modes, range(1, args.seeds + 1)):
-        for side in args.sides.split(","):
-            settings = {
-                **MODES[mode], "vector_size": args.vector_size, "epochs": args.epochs, "workers": args.workers,
-                "seed": seed,
-            }  # fmt: skip
-            if side == "torchw2v":
-                settings |= {"device": "cpu", "deterministic": args.deterministic}
-            row = {"mode": mode, "side": side, "seed": seed, "corpus": args.corpus.name, "words": total,
-                   "vector_size": args.vector_size, "epochs": args.epochs, "workers": args.workers,
-                   "deterministic": args.deterministic and side == "torchw2v",
-                   **run_once(side, sentences, settings), **facts}  # fmt: skip
-            rows.append(row)
-            print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k not in facts}, flush=True)
+    for mode, seed, side in itertools.product(modes, range(1, args.seeds + 1), sides):
+        settings = {
+            **MODES[mode], "vector_size": args.vector_size, "epochs": args.epochs, "workers": args.workers,
+            "min_count": args.min_count, "seed": seed,
+        }  # fmt: skip
+        if side == "torchw2v":
+            settings |= {"device": "cpu", "engine": args.engine, "deterministic": args.deterministic}
+        with busy_cores(args.busy):
+            results = run_once(side, sentences, settings)
+        row = {"mode": mode, "side": side, "seed": seed, "corpus": args.corpus.name, "words": total,
+               "vector_size": args.vector_size, "epochs": args.epochs, "workers": args.workers,
+               "min_count": args.min_count, "busy": args.busy,
+               "deterministic": args.deterministic and side == "torchw2v", **results, **facts}  # fmt: skip
+        rows.append(row)
+        print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k not in facts}, flush=True)
     print(table(rows, modes))
     if args.csv:
         append_rows(args.csv, rows)

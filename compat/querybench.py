@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import torch
 from gensim.models import KeyedVectors
 
 from compat.bench import append_rows, environment
+from compat.measure import measured
 from torchw2v import most_similar_batch
 
 ATOL = 2e-6  # sums of D products of unit vectors in float32, in another order
@@ -36,24 +35,6 @@ def random_vectors(rows: int, dim: int, seed: int = 1) -> KeyedVectors:
     wv.key_to_index = {key: row for row, key in enumerate(wv.index_to_key)}
     wv.vectors = np.random.default_rng(seed).standard_normal((rows, dim), dtype=np.float32)
     return wv
-
-
-def resident(field: str) -> int:
-    """A field of this process's memory in bytes: "VmRSS" now, "VmHWM" at its peak; 0 where there is no /proc."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
-
-
-def measured(call: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """What a call returns, its seconds, CPU seconds, and the memory it needed at its peak."""
-    reset = Path("/proc/self/clear_refs")
-    if reset.exists():
-        reset.write_text("5")  # the peak starts from here
-    before, started, cpu = resident("VmRSS"), time.perf_counter(), time.process_time()
-    result = call()
-    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-    return result, {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": resident("VmHWM") - before}
 
 
 def compare(ours: list[Any], theirs: list[Any]) -> int:

@@ -19,8 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ import gensim
 from gensim.models.word2vec import LineSentence
 
 from compat.bench import append_rows, environment
+from compat.measure import forget_peak, measured, resident
 from torchw2v import TorchWord2Vec
 from torchw2v.encoding import encode_file
 
@@ -51,52 +50,40 @@ def build(side: str, part: str, corpus: Any, workers: int) -> Any:
     return model
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What a call returns, its wall seconds and its CPU seconds (all threads)."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = call()
-    return result, time.perf_counter() - wall, time.process_time() - cpu
-
-
 def speed_rows(part: str, corpus: Any, words: int, runs: int, workers: list[int]) -> list[dict[str, Any]]:
     """The sides in turns: gensim, ours with each number of threads, gensim, ..."""
     rows, turns = [], [("gensim", 1), *(("torchw2v", count) for count in workers)]
     for run in range(runs):
         words_of_gensim: list[str] = []
         for side, threads in turns:
-            model, wall, cpu = timed(lambda: build(side, part, corpus, threads))  # noqa: B023 - called at once
+            model, cost = measured(lambda: build(side, part, corpus, threads))  # noqa: B023 - called at once
             if part != "scan" and side == "gensim":
                 words_of_gensim = model.wv.index_to_key
             elif part != "scan":
                 assert model.wv.index_to_key == words_of_gensim
             rows.append(
-                {"part": part, "side": side, "workers": threads, "run": run, "words": words, "seconds": wall,
-                 "cpu_seconds": cpu, "words_per_s": words / wall}
+                {"part": part, "side": side, "workers": threads, "run": run, "words": words,
+                 "seconds": cost["seconds"], "cpu_seconds": cost["cpu_seconds"],
+                 "words_per_s": words / cost["seconds"]}
             )  # fmt: skip
-            print(f"{part:6} {side:9} {threads} threads: {words / wall:>12,.0f} words/s, {cpu:6.2f} CPU s", flush=True)
+            speed, cpu = words / cost["seconds"], cost["cpu_seconds"]
+            print(f"{part:6} {side:9} {threads} threads: {speed:>12,.0f} words/s, {cpu:6.2f} CPU s", flush=True)
     return rows
-
-
-def peak(*, anew: bool = False) -> int:
-    """The most memory that this process has held resident, in bytes; `anew`: from now on.
-
-    Linux only: getrusage's figure begins with that of the parent process.
-    """
-    if anew:
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def measure_memory(kind: str, corpus: str, workers: int) -> dict[str, Any]:
     """Build the vocabulary and train an epoch; to be called once in a fresh process."""
     TorchWord2Vec([["a", "b"] * 500], min_count=1, vector_size=SETTINGS["vector_size"], device="cpu", workers=workers)
     sentences = list(LineSentence(corpus)) if kind == "lists" else None
-    before = peak(anew=True)
+    before = forget_peak()
     given = {"sentences": sentences} if kind == "lists" else {"corpus_file": corpus}
     model = TorchWord2Vec(**given, **SETTINGS, workers=workers, epochs=1, sg=0, device="cpu")
     matrices = model.wv.vectors.nbytes + model.syn1neg.nbytes
-    return {"words": model.corpus_total_words, "vocabulary": len(model.wv), "peak_bytes": peak() - before - matrices}
+    return {
+        "words": model.corpus_total_words,
+        "vocabulary": len(model.wv),
+        "peak_bytes": resident("VmHWM") - before - matrices,
+    }
 
 
 def memory_row(kind: str, corpus: Path, workers: int) -> dict[str, Any]:

@@ -5,7 +5,9 @@ import resource
 import signal
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["torchw2v", "pytest"])  # a process then starts in milliseconds, not in seconds
+_PROCESSES.set_forkserver_preload(
+    ["torchw2v", "torchw2v.ops.numba_engine", "pytest"]
+)  # a process then starts in milliseconds, not in seconds
 
 
 def start_process(target, *arguments):

@@ -12,6 +12,7 @@ import pytest
 from checkpointed import (
     CORPUS,
     EXACT,
+    LOCKSTEP,
     SETTINGS,
     WORDS,
     Crash,
@@ -39,7 +40,7 @@ from torchw2v.errors import (
 
 @each_exact
 def test_checkpoints_change_nothing(exact, tmp_path):
-    sentences = CORPUS[:60] if exact.get("engine") else CORPUS
+    sentences = CORPUS[:60] if exact.get("engine") == "reference" else CORPUS
     with_them = run(sentences, **exact, checkpoint=tmp_path, checkpoint_seconds=0)
     assert CheckpointFolder(tmp_path).numbers()[-1] >= 6  # two an epoch, however fast its chunks are trained
     assert_same_run(with_them, run(sentences, **exact))
@@ -48,7 +49,7 @@ def test_checkpoints_change_nothing(exact, tmp_path):
 @each_exact
 @pytest.mark.parametrize("number", [2, 4, 6])
 def test_run_resumed_from_any_checkpoint_ends_as_if_never_interrupted(number, exact, tmp_path, crash_after):
-    sentences = CORPUS[:60] if exact.get("engine") else CORPUS
+    sentences = CORPUS[:60] if exact.get("engine") == "reference" else CORPUS
     interrupted(tmp_path, crash_after, number, sentences, **exact)
     resumed = TorchWord2Vec.resume(tmp_path, sentences)
     straight = run(sentences, **exact)
@@ -62,7 +63,7 @@ def test_checkpoints_lie_inside_chunks_too(tmp_path, crash_after):
     units = []
     for number in range(2, 12):
         folder = tmp_path / str(number)
-        interrupted(folder, crash_after, number, deterministic=True, workers=2)
+        interrupted(folder, crash_after, number, **LOCKSTEP)
         state = CheckpointFolder(folder).newest()[1]["position"]["state"]
         units.append(state["units"])
         assert state["report"]["chunks"] >= 0
@@ -70,7 +71,7 @@ def test_checkpoints_lie_inside_chunks_too(tmp_path, crash_after):
 
 
 def test_run_interrupted_again_and_again_ends_the_same(tmp_path, crash_after):
-    settings = {"deterministic": True, "workers": 2, "seed": None}
+    settings = {**LOCKSTEP, "seed": None}
     rounds = 0
     interrupted(tmp_path, crash_after, 6, **settings)
     while True:
@@ -88,10 +89,10 @@ def test_run_interrupted_again_and_again_ends_the_same(tmp_path, crash_after):
 
 
 def test_with_workers_changed_a_deterministic_run_ends_the_same(tmp_path, crash_after):
-    interrupted(tmp_path, crash_after, 6, deterministic=True, workers=2)
+    interrupted(tmp_path, crash_after, 6, **LOCKSTEP)
     resumed = TorchWord2Vec.resume(tmp_path, CORPUS, workers=4)
     assert resumed.workers == 4
-    assert np.array_equal(resumed.wv.vectors, run(deterministic=True, workers=2).wv.vectors)
+    assert np.array_equal(resumed.wv.vectors, run(**LOCKSTEP).wv.vectors)
 
 
 def test_free_threads_resume_without_loss_of_words(tmp_path, crash_after):
@@ -105,7 +106,7 @@ def test_free_threads_resume_without_loss_of_words(tmp_path, crash_after):
 def test_files_are_resumed_by_path_or_as_lines(tmp_path, crash_after):
     text = tmp_path / "corpus.txt"
     text.write_text("\n".join(map(" ".join, CORPUS)))
-    settings = {"deterministic": True, "workers": 2}
+    settings = LOCKSTEP
     for number, (made, resumed_with) in enumerate(
         [({"corpus_file": str(text)}, {"corpus_file": str(text)}), ({"sentences": LineSentence(str(text))},) * 2]
     ):
@@ -131,7 +132,7 @@ def test_run_by_build_vocab_and_train_is_resumed_with_its_arguments(tmp_path, cr
 
 
 def test_return_value_and_log_of_a_resumed_run_are_those_of_the_whole(tmp_path, crash_after, monkeypatch, caplog):
-    interrupted(tmp_path, crash_after, 12, deterministic=True, workers=2)
+    interrupted(tmp_path, crash_after, 12, **LOCKSTEP)
     returned, original = [], TorchWord2Vec.train
 
     def train_and_tell(self, *args, **kwargs):
@@ -141,7 +142,7 @@ def test_return_value_and_log_of_a_resumed_run_are_those_of_the_whole(tmp_path, 
     monkeypatch.setattr(TorchWord2Vec, "train", train_and_tell)
     with caplog.at_level("INFO", logger="gensim"):
         resumed = TorchWord2Vec.resume(tmp_path, CORPUS)
-    run(deterministic=True, workers=2)
+    run(**LOCKSTEP)
     assert returned[0] == returned[1]
     assert f"training on {3 * WORDS} raw words" in caplog.text
     assert resumed.training_history[0]["epoch"] == 0
@@ -168,12 +169,14 @@ def killed_runs(name, runs, tmp_path):
         if number >= runs and kills >= runs:
             break
         folder, result = str(tmp_path / f"run{number}"), str(tmp_path / f"{number}.model")
+        lives = 0
         while not os.path.exists(result):
+            lives += 1
             before = CheckpointFolder(folder).numbers()
             process = start_process(run_or_resume, folder, result, EXACT[name])
             while process.is_alive() and CheckpointFolder(folder).numbers() == before:
                 time.sleep(0.002)  # on a busy machine it may take its time to begin
-            process.join(draw.uniform(0, 0.1))
+            process.join(draw.uniform(0, 0.05 * lives))  # longer and longer, or a busy machine would never get on
             if process.is_alive():
                 process.kill()
                 process.join()
@@ -184,7 +187,7 @@ def killed_runs(name, runs, tmp_path):
     return kills
 
 
-each_killed = pytest.mark.parametrize("name", ["deterministic-sg-ns", "one-worker-cbow-ns"])
+each_killed = pytest.mark.parametrize("name", ["lockstep-sg-ns", "one-worker-cbow-ns"])
 
 
 @each_killed
@@ -216,16 +219,16 @@ OTHERS = {
 @pytest.mark.parametrize("number", [1, 5], ids=["at-the-start", "inside"])
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_another_corpus_is_refused(other, number, tmp_path, crash_after):
-    interrupted(tmp_path, crash_after, number, deterministic=True, workers=2)
+    interrupted(tmp_path, crash_after, number, **LOCKSTEP)
     with pytest.raises(CheckpointMismatchError, match="not the one"):
         TorchWord2Vec.resume(tmp_path, other)
-    assert_same_run(TorchWord2Vec.resume(tmp_path, CORPUS), run(deterministic=True, workers=2))
+    assert_same_run(TorchWord2Vec.resume(tmp_path, CORPUS), run(**LOCKSTEP))
 
 
 def test_another_engine_inside_a_chunk_is_refused(tmp_path, crash_after):
     for number in range(2, 12):
         shutil.rmtree(tmp_path)
-        interrupted(tmp_path, crash_after, number, deterministic=True, workers=2)
+        interrupted(tmp_path, crash_after, number, **LOCKSTEP)
         if CheckpointFolder(tmp_path).newest()[1]["position"]["state"]["units"]:
             break
     with pytest.raises(CheckpointMismatchError, match=r"inside a chunk.*'reference'"):
@@ -243,7 +246,7 @@ class Stream:
 
 
 def test_stream_has_its_checkpoints_between_epochs(tmp_path, crash_after):
-    settings = {"deterministic": True, "workers": 2}
+    settings = LOCKSTEP
     interrupted(tmp_path, crash_after, 3, Stream(), **settings)  # the start, the ends of two epochs
     position = CheckpointFolder(tmp_path).newest()[1]["position"]
     assert (position["epoch"], position["complete"], position["corpus"]) == (1, True, None)

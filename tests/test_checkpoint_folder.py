@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from checkpointed import (
     CORPUS,
+    LOCKSTEP,
     SETTINGS,
     WORDS,
     Crash,
@@ -63,7 +64,7 @@ def test_two_checkpoints_are_kept_and_interval_in_words_is_followed(tmp_path, mo
 
 
 def test_finished_run_comes_back_without_training_and_gives_its_folder_up(tmp_path, monkeypatch):
-    settings = {"deterministic": True, "workers": 2}
+    settings = LOCKSTEP
     finished = run(**settings, checkpoint=tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(TorchWord2Vec, "_train_epoch", None)
@@ -155,13 +156,13 @@ DAMAGES = {f.__name__: f for f in (cut, cut_in_the_header, empty, flip, pickled)
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_checkpoint_leaves_the_one_before_it(damage, tmp_path, crash_after, caplog):
-    interrupted(tmp_path, crash_after, 8, deterministic=True, workers=2)
+    interrupted(tmp_path, crash_after, 8, **LOCKSTEP)
     file = newest_file(tmp_path)
     damage(file, file.read_bytes())
     resumed = TorchWord2Vec.resume(tmp_path, CORPUS)
     assert file.name in caplog.text
     assert "trying the one before" in caplog.text
-    assert_same_run(resumed, run(deterministic=True, workers=2))
+    assert_same_run(resumed, run(**LOCKSTEP))
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)

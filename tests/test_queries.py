@@ -280,7 +280,8 @@ def test_precision_is_restored_in_older_torch(wv, monkeypatch):
 
 MEMORY = """
 from pathlib import Path
-from compat.querybench import measured, random_vectors
+from compat.measure import measured
+from compat.querybench import random_vectors
 from torchw2v import most_similar_batch
 wv = random_vectors(400_000, 200)
 most_similar_batch(random_vectors(100, 200), ["w1"], device="cpu")

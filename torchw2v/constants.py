@@ -20,3 +20,5 @@ UINT32_SPAN = 2**32  # a draw is a uniform integer in [0, UINT32_SPAN)
 MAX_SCORE = 6  # gensim leaves an output alone whose |score| is not below: MAX_EXP in word2vec_inner.pyx
 # Contexts that the sequential engine trains together, and that share negatives.
 MAX_SEQUENTIAL_BLOCK = 10
+# Vector sizes for which numba's loops are compiled anew, some ten seconds each once a machine; other sizes share code.
+COMPILED_SIZES = (64, 100, 128, 200, 256, 300)

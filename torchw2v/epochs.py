@@ -202,7 +202,8 @@ class EpochTraining(Word2Vec):
         on_cuda = choice.device.type == "cuda"
         fits = memory_estimate(self, tokens).corpus_fits(choice.device) if on_cuda else True
         several = choice.engine in ("torch", "numba") and choice.device.type == "cpu"
-        threads = self.workers if several else 1
+        # Threads of engine 'torch' can share a step's work; sequential updates have one order, and need one thread.
+        threads = 1 if not several or (self.deterministic and choice.engine == "numba") else self.workers
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
         plan = make_plan(
@@ -211,7 +212,8 @@ class EpochTraining(Word2Vec):
         )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): %i threads, %i tokens a step",
-            choice.device, choice.engine, choice.reason, threads, plan.step_tiles * plan.tile,
+            choice.device, choice.engine, choice.reason, threads,
+            1 if choice.engine == "numba" else plan.step_tiles * plan.tile,
         )  # fmt: skip
         engine = choice.build(Job(objective, tables, plan))
         weights, resident = weights_of(self, choice.device), 0

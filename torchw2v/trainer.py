@@ -4,8 +4,9 @@ Two ways of running it on a CPU:
 
 * free (default): each thread trains its own chunks as fast as it can; all share the weights without locks
   (Hogwild, Niu et al. 2011, arXiv:1106.5730), as gensim's threads do.
-* lockstep (`deterministic=True`): a fixed number of lanes compute their updates from the same weights, then the
-  updates are added in a fixed order. The result does not depend on the number of threads or their timing.
+* lockstep (`deterministic=True` with engine "torch"; sequential engines take one free thread): a fixed number of
+  lanes compute their updates from the same weights, then the updates are added in a fixed order. The result does not
+  depend on the number of threads or their timing.
 
 Either way an epoch can come to rest between two updates, for a checkpoint, and be gone on with from there.
 """

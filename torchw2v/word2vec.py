@@ -57,14 +57,15 @@ class TorchWord2Vec(JobHooks, Resuming, metaclass=StandIn):
     device : str or torch.device, optional
         "auto" (default), "cpu", "cuda", "cuda:1", "mps", ...
     engine : str, optional
-        "auto" (default): "triton" on a CUDA device where Triton is installed, else "torch". "triton" multiplies in TF32
-        and keeps weights and sums in float32; "triton-ieee" multiplies in float32, more slowly. "reference" is the slow
-        definition that the others are tested against.
+        "auto" (default): "triton" on a CUDA device where Triton is installed, "numba" on a CPU where numba is, else
+        "torch". "triton" multiplies in TF32 and keeps weights and sums in float32; "triton-ieee" multiplies in float32,
+        more slowly. "numba" trains in gensim's order, in loops compiled at the first use (some ten seconds, kept on
+        disk). "reference" is the slow definition that tiles are tested against.
     deterministic : bool
-        True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is; with device="cuda" on one
-        GPU model, by torch operations that add in a fixed order in place of the Triton kernels, and slower for it.
-        False: threads share the weights without locks, and with more than one worker, or on a GPU, results differ from
-        run to run, as in gensim.
+        True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is; engine "numba" then trains
+        with one thread, "torch" with all in lockstep. With device="cuda" on one GPU model, by torch operations that add
+        in a fixed order in place of the Triton kernels, and slower for it. False: threads share the weights without
+        locks, and with more than one worker, or on a GPU, results differ from run to run, as in gensim.
     progress_bar : bool
         Show a tqdm bar per epoch (install torchw2v[progress]).
     checkpoint : path, optional

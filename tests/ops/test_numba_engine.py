@@ -1,11 +1,17 @@
 """The compiled sequential engine is its definition, step by step, and that is gensim's order of updates."""
 
+import os
+import shutil
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import torchw2v
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops import sequential
 from torchw2v.ops.contract import Chunk, Step
@@ -92,3 +98,24 @@ def test_mapped_corpora_are_read_only(chunk_type):
     tally = NumbaEngine(job).train_chunk(ours, Chunk(ids, offsets, 0, TOKENS, 0), Step(0.025, draw_key(5)))
     assert tally.pairs > VOCABULARY
     assert all(torch.isfinite(matrix).all() for matrix in matrices(ours))
+
+
+def test_a_huge_window_takes_no_more_memory_than_the_sentences():
+    job, ids, offsets, weights = float32(True, "ns", 10**12, False, True, size=7, sample=0)
+    tally = NumbaEngine(job).train_chunk(weights(), Chunk(ids, offsets, 0, TOKENS, 0), Step(0.1, draw_key(1)))
+    lengths = np.diff(offsets)
+    assert tally.pairs == (lengths * (lengths - 1)).sum()
+
+
+def test_machine_code_is_not_kept_where_no_folder_can_be_written(tmp_path):
+    package = tmp_path / "torchw2v"
+    shutil.copytree(Path(torchw2v.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "ops" / "__pycache__").write_text("a file where the folder of machine code would be")
+    nowhere = str(package / "__init__.py" / "home")
+    program = "import torchw2v, torchw2v.ops.numba_kernels; print(torchw2v.__file__)"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "HOME": nowhere, "XDG_CACHE_HOME": nowhere}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0 and str(package) in done.stdout, done.stderr
+    assert "NUMBA_CACHE_DIR" in done.stderr

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from torchw2v.constants import MAX_SEQUENTIAL_BLOCK
+from torchw2v.constants import COMPILED_SIZES, MAX_SEQUENTIAL_BLOCK
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.numba_kernels import Matrices, Pace, Rule, Scratch, Text, Vocabulary, train_chunk
@@ -29,14 +29,14 @@ class NumbaEngine:
         self.job = job
         tables, objective = job.tables, job.objective
         none = np.zeros(0, np.int64)
-        accept = alias = none
+        packed = np.zeros(0, np.uint64)
         if tables.cumulative is not None:
             noise = alias_table(noise_probabilities(tables.cumulative))
-            accept, alias = noise.accept, noise.alias
+            packed = noise.accept.astype(np.uint64) << np.uint64(31) | noise.alias.astype(np.uint64)
         points, labels, offsets = np.zeros(0, np.int32), np.zeros(0, np.float32), none
         if tables.paths is not None:
             points, labels, offsets = tables.paths.points, tables.paths.labels, tables.paths.offsets
-        self._vocabulary = Vocabulary(tables.keep_thresholds, accept, alias, points, labels, offsets)
+        self._vocabulary = Vocabulary(tables.keep_thresholds, packed, points, labels, offsets)
         self._rule = Rule(
             objective.skip_gram,
             objective.negative if tables.cumulative is not None else 0,
@@ -46,7 +46,7 @@ class NumbaEngine:
             objective.cbow_mean,
         )
         longest_path = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-        self._targets = max(1 + objective.negative, longest_path)
+        self._targets = 1 + self._rule.negative + longest_path
 
     def _scratch(self, width: int, contexts: int) -> Scratch:
         most, targets = MAX_SEQUENTIAL_BLOCK if self._rule.skip_gram else 1, self._targets
@@ -55,11 +55,12 @@ class NumbaEngine:
             return np.zeros(shape, np.float32)
 
         return Scratch(
+            pattern=np.zeros(1, [("row", np.float32, (width,))]) if width in COMPILED_SIZES else zeros(1, width),
             hidden=zeros(most, width),
             error=zeros(1, width),
             error_row=np.zeros(most, np.int64),
             factor=zeros(most),
-            target=zeros(targets, width),
+            place=np.arange(most),
             product=zeros(most, most),
             score=zeros(most, targets),
             pull=zeros(most, targets),
@@ -86,7 +87,7 @@ class NumbaEngine:
         )
         text = Text(chunk.token_ids, chunk.sentence_offsets, chunk.start, chunk.stop, chunk.first_position)
         pace = Pace(step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss)
-        scratch = self._scratch(width, 2 * self._rule.window)
+        scratch = self._scratch(width, min(2 * self._rule.window, _longest_sentence(chunk)))
         words, pairs, loss, scores = train_chunk(matrices, self._vocabulary, text, self._rule, pace, scratch)
         if not math.isfinite(scores):
             raise TrainingDivergedError(
@@ -94,6 +95,13 @@ class NumbaEngine:
                 f"alpha={step.alpha:g}. Lower alpha, or subsample frequent words more (a smaller `sample`)."
             )
         return Tally(words, pairs, loss)
+
+
+def _longest_sentence(chunk: Chunk) -> int:
+    """Tokens in the longest of the sentences that a chunk touches."""
+    first = np.searchsorted(chunk.sentence_offsets, chunk.start, side="right") - 1
+    last = np.searchsorted(chunk.sentence_offsets, chunk.stop, side="left")
+    return int(np.diff(chunk.sentence_offsets[first : last + 1]).max())
 
 
 def _rows(matrix: torch.Tensor | None, width: int) -> np.ndarray:

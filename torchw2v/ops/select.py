@@ -150,8 +150,8 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
             f"deterministic=True is offered on the CPU and on CUDA devices, not on {found}; use device='cpu'"
         )
     no_triton, no_numba = _triton_missing(found), _numba_missing(found)
-    if deterministic:
-        no_triton, no_numba = (why or "deterministic=True needs engine 'torch'" for why in (no_triton, no_numba))
+    if deterministic:  # numba's engine then trains in one thread
+        no_triton = no_triton or "deterministic=True needs engine 'torch'"
     ordered = deterministic and found.type == "cuda"
     if engine is not None and engine != "auto":
         missing = no_triton if engine.startswith("triton") else no_numba if engine == "numba" else None
