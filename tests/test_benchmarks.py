@@ -29,7 +29,7 @@ def rows_of(path):
 
 def test_bench_warns_of_a_small_corpus_and_writes_a_row_for_each_run(tmp_path):
     rows = tmp_path / "rows.csv"
-    settings = ("--words", 5000, "--epochs", 1, "--vector-size", 8, "--seeds", 2, "--csv", rows)
+    settings = ("--epochs", 1, "--vector-size", 8, "--seeds", 2, "--csv", rows)
     printed = run("bench", "--modes", "sg-ns,cbow-hs", *settings)
     assert "too small a corpus for a verdict" in printed
     written = rows_of(rows)
