@@ -311,20 +311,20 @@ def hierarchical(
         entries = tl.max(b_end, 0)
         loss = 0.0
 
-        b_score = tl.zeros((M, R), dtype=tl.float32)
+        b_top_score = tl.zeros((M, R), dtype=tl.float32)
         for d in range(0, D, BD):
             b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
-            b_z = _rows(p_nodes, b_top, d + o_block, o_top < TOP, D, STRIDE)
-            b_score = tl.dot(b_z, tl.trans(b_h), b_score, input_precision=PRECISION)
+            b_top_z = _rows(p_nodes, b_top, d + o_block, o_top < TOP, D, STRIDE)
+            b_top_score = tl.dot(b_top_z, tl.trans(b_h), b_top_score, input_precision=PRECISION)
         b_sign = tl.load(p_top_signs + o_top[:, None] + b_center.to(tl.int64)[None, :] * M).to(tl.float32)  # [M, T]
         b_positive, b_all = _met((b_sign > 0).to(tl.float32), b_a, SKIP_GRAM), _met(tl.abs(b_sign), b_a, SKIP_GRAM)
         if LOSS:
-            loss += tl.sum(b_all * _softplus(b_score) - b_positive * b_score)
-        b_counted = tl.load(p_top_counters + wide(step) * M + o_top).to(tl.float32) / NODE_PULL
-        b_scale = row_scale(p_node_pairs, b_top, b_counted, alpha, MAX_PULL)
-        tl.store(p_mine + o_top[:, None] * R + o_hidden[None, :], b_positive - b_all * tl.sigmoid(b_score))
+            loss += tl.sum(b_all * _softplus(b_top_score) - b_positive * b_top_score)
+        b_top_counted = tl.load(p_top_counters + wide(step) * M + o_top).to(tl.float32) / NODE_PULL
+        b_top_scale = row_scale(p_node_pairs, b_top, b_top_counted, alpha, MAX_PULL)
+        tl.store(p_mine + o_top[:, None] * R + o_hidden[None, :], b_positive - b_all * tl.sigmoid(b_top_score))
         tl.store(p_my_nodes + o_top, b_top)
-        tl.store(p_scales + 2 * o_top, tl.where(tl.sum(b_all, 1) > 0, b_scale, 0.0))
+        tl.store(p_scales + 2 * o_top, tl.where(tl.sum(b_all, 1) > 0, b_top_scale, 0.0))
         tl.store(p_scales + 2 * o_top + 1, tl.zeros((M,), dtype=tl.float32))
 
         for u in range(0, entries, UB):
