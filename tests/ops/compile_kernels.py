@@ -97,5 +97,8 @@ if __name__ == "__main__":
         for name, how in TRAINING.items()
         for width, precision in widths
     ]
+    # A small vocabulary's tree, with losses and without locks: other shapes of the same variables.
+    other = {"D": 100, "STRIDE": 100, "BD": 64, "PRECISION": "tf32", "LOSS": True, "LOCK": False, "M": 16, "TOP": 12}
+    reports += [report(name, *how, capability, **other) for name, how in TRAINING.items()]
     reports += [report(name, *how, capability) for name, how in SAMPLING.items()]
     print(json.dumps(reports))

@@ -29,7 +29,7 @@ def compiled(request):
     assert ran.returncode == 0, ran.stderr[-3000:]
     reports = json.loads(ran.stdout.splitlines()[-1])
     training = [report for report in reports if report["width"]]
-    assert (len(training), len(reports)) == (16, 21)
+    assert (len(training), len(reports)) == (20, 25)
     return request.param, training, reports
 
 
