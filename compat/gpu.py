@@ -7,13 +7,18 @@ What is timed is `train()` alone, with the device idle before and after: raw wor
 and effective ones (after it). Our side trains on token ids, gensim on token lists, since that is what each has after
 its vocabulary is built; what encoding costs is in the part "end-to-end", from text file to saved vectors. Each part has
 a share of the time budget; what does not fit is named at the end as SKIPPED.
+
+The table is made with `--engine`, and its first dimension once more with `--compare-engine`: products in TF32 and in
+float32, speed and quality side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -41,7 +46,8 @@ from torchw2v.ops.select import choose
 from torchw2v.scan import scan
 
 # Shares of the time left when a part begins; what a part leaves is there for the next ones.
-TEST_SHARE, TABLE_SHARE, PTB_SHARE, ZIPF_SHARE = 0.3, 0.6, 0.3, 0.7
+TEST_SHARE, TABLE_SHARE, COMPARE_SHARE, PTB_SHARE, ZIPF_SHARE = 0.3, 0.6, 0.3, 0.3, 0.7
+MAX_TEST_PROCESSES = 8
 WARM_EPOCHS = 2  # the first compiles kernels, the second tells how long a run will take
 WARM_WORDS = 2_000_000  # of a corpus in a warm-up; a hundredth of it still holds more tokens than may be in flight
 # A guess for the first gensim run, before one is measured: half of its slowest mode at 100 dimensions in
@@ -50,8 +56,8 @@ GENSIM_WORDS_PER_WORKER = 125_000
 
 SMOKE = {
     "corpus": Path(datapath("lee_background.cor")), "zipf_words": 200_000, "zipf_vocabulary": 1000, "zipf_dim": 16,
-    "dims": [16], "epochs": 2, "runs": 1, "gensim_workers": 2, "device": "cpu", "engine": "torch", "no_tests": True,
-    "budget": 60,
+    "dims": [16], "epochs": 2, "runs": 1, "gensim_workers": 2, "device": "cpu", "engine": "torch",
+    "compare_engine": "numba" if importlib.util.find_spec("numba") else "torch", "no_tests": True, "budget": 300,
 }  # fmt: skip
 
 
@@ -135,17 +141,17 @@ class Acceptance:
         """The name of the GPU, or "cpu"."""
         return self.facts["gpu"] if self.device.type == "cuda" else self.args.device
 
-    def settings(self, mode: str, dim: int, side: str, seed: int) -> dict[str, Any]:
-        """Arguments of a model."""
+    def settings(self, mode: str, dim: int, side: str, seed: int, engine: str | None = None) -> dict[str, Any]:
+        """Arguments of a model; ours with `--engine` if no other is given."""
         same = {**MODES[mode], "vector_size": dim, "epochs": self.args.epochs, "workers": self.args.gensim_workers}
-        ours = {"device": self.args.device, "engine": self.args.engine} if side == OURS else {}
+        ours = {"device": self.args.device, "engine": engine or self.args.engine} if side == OURS else {}
         return {**same, **ours, "seed": seed}
 
     def add(self, part: str, corpus: str, mode: str, side: str, model: Any, **cells: Any) -> None:
         """Keep a row, with the settings of its model, and show it."""
         row = {
             "part": part, "corpus": corpus, "mode": mode, "side": side, "seed": model.seed,
-            "engine": self.args.engine if side == OURS else "gensim",
+            "engine": model.engine if side == OURS else "gensim",
             "device": self.args.device if side == OURS else "cpu",
             "vector_size": model.vector_size, "window": model.window, "negative": model.negative,
             "sample": model.sample, "epochs": model.epochs, "workers": model.workers, "vocabulary": len(model.wv),
@@ -154,7 +160,8 @@ class Acceptance:
         self.rows.append({name: row.pop(name, "") for name in COLUMNS})
         assert not row, f"no column for {sorted(row)}"
         speed, seconds = cells["raw_words_per_s"], cells["seconds"]
-        say(f"  {part} {corpus} {mode} D={model.vector_size} {side}: {speed:,.0f} raw words/s, {seconds:.2f} s")
+        who = f"{side} ({model.engine})" if side == OURS else side
+        say(f"  {part} {corpus} {mode} D={model.vector_size} {who}: {speed:,.0f} raw words/s, {seconds:.2f} s")
 
     def skip(self, what: str, why: str) -> None:
         """Keep what was left out, and show it."""
@@ -172,7 +179,8 @@ class Acceptance:
 
     def expected_rate(self, side: str, mode: str, dim: int) -> float | None:
         """Raw words/s to expect, from the last run of the same mode; the work grows with the dimensions."""
-        known = [row for row in self.rows if (row["side"], row["mode"]) == (side, mode)]
+        engine = self.args.engine if side == OURS else "gensim"
+        known = [row for row in self.rows if (row["side"], row["mode"], row["engine"]) == (side, mode, engine)]
         if known:
             return float(known[-1]["raw_words_per_s"] * min(1.0, known[-1]["vector_size"] / dim))
         return None if side == OURS else GENSIM_WORDS_PER_WORKER * self.args.gensim_workers * min(1.0, 100 / dim)
@@ -217,7 +225,7 @@ def scores(job: Acceptance, wv: Any) -> dict[str, float]:
 
 
 def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
-    """Run the tests that need a GPU, in a process of their own.
+    """Run the tests that need a GPU, slow ones left out, in processes of their own.
 
     Returns
     -------
@@ -226,7 +234,10 @@ def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "gpu", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-m", "gpu and not slow", f"--junitxml={report}"]
+        several = min((os.cpu_count() or 1) // 2, MAX_TEST_PROCESSES)
+        if several > 1 and importlib.util.find_spec("xdist") is not None:  # most of the time kernels are compiled
+            command += ["-n", str(several)]
         try:
             done = subprocess.run(command, cwd=root, timeout=seconds, capture_output=True, text=True)
         except subprocess.TimeoutExpired:
@@ -249,7 +260,10 @@ def measure(job: Acceptance, clock: Clock) -> None:
         passed, job.tests = run_gpu_tests(Path(__file__).parent.parent, clock.left() * TEST_SHARE)
         job.tests_failed = not passed
         say(job.tests)
-    measure_text(job, Text.read(args.corpus, args.words), clock.share(TABLE_SHARE))
+    text = Text.read(args.corpus, args.words)
+    measure_text(job, text, clock.share(TABLE_SHARE))
+    if args.compare_engine != args.engine:
+        compare_engines(job, text, clock.share(COMPARE_SHARE))
     if args.ptb:
         measure_text(job, Text.read(args.ptb, None), clock.share(PTB_SHARE))
     measure_zipf(job, clock.share(ZIPF_SHARE))
@@ -266,14 +280,29 @@ def measure_text(job: Acceptance, corpus: Text, clock: Clock) -> None:
             measure_gensim(job, corpus, counts, mode, dim, clock)
 
 
-def measure_ours(job: Acceptance, corpus: Text, counts: dict[Any, int], mode: str, dim: int, clock: Clock) -> None:
+def compare_engines(job: Acceptance, corpus: Text, clock: Clock) -> None:
+    """All modes at the first dimension once more, with the other engine."""
+    counts = corpus.scanned.counts()
+    for mode in job.args.modes:
+        measure_ours(job, corpus, counts, mode, job.args.dims[0], clock, job.args.compare_engine)
+
+
+def measure_ours(
+    job: Acceptance,
+    corpus: Text,
+    counts: dict[Any, int],
+    mode: str,
+    dim: int,
+    clock: Clock,
+    engine: str | None = None,
+) -> None:
     """A warm-up and the timed runs of one cell of the table, each from a fresh model."""
-    what = f"{corpus.name} {mode} D={dim} {OURS}"
+    what = f"{corpus.name} {mode} D={dim} {OURS}" + (f" ({engine})" if engine else "")
     if not job.fits(None, clock, what):
         return
 
     def build(seed: int) -> tuple[IdWord2Vec, IdSentences]:
-        model = IdWord2Vec(**job.settings(mode, dim, OURS, seed))
+        model = IdWord2Vec(**job.settings(mode, dim, OURS, seed, engine))
         model.build_vocab_from_freq(counts, corpus_count=len(corpus.sentences))
         return model, IdSentences.of(corpus.scanned.keep(model.wv.key_to_index))
 
@@ -449,7 +478,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--budget", type=_count, default=540, help="seconds for everything (default 540)")
     add("--device", default="cuda", help="of ours (default cuda)")
     add("--engine", default="triton", help="of ours (default triton)")
-    add("--no-tests", action="store_true", help="leave out `pytest -m gpu`")
+    add("--compare-engine", default="triton-ieee", help="to compare it with (default triton-ieee); the same: none")
+    add("--no-tests", action="store_true", help="leave out `pytest -m 'gpu and not slow'`")
     add("--commit", help="what the rows name as commit, where the source is no checkout")
     add("--csv", type=_rows_file, help="append the rows to this file")
     add("--plot", type=_output, help="write the roofline picture (PNG) to this file; needs matplotlib")
@@ -471,10 +501,11 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.corpus is None:
         parser.error("give --corpus FILE (text, a sentence a line), or --smoke")
     try:
-        choice = choose(args.device, args.engine)
+        choice, other = (choose(args.device, engine) for engine in (args.engine, args.compare_engine))
     except EngineUnavailableError as error:
         parser.error(str(error))
-    args.device, args.engine = str(choice.device), choice.engine  # what "auto" stands for
+    # What "auto" stands for.
+    args.device, args.engine, args.compare_engine = str(choice.device), choice.engine, other.engine
     return args
 
 

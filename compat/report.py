@@ -82,7 +82,7 @@ def medians(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]
     """The runs of each cell and side as one row: medians of what was measured, means of quality."""
     cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        key = tuple(row[name] for name in ("part", "corpus", "mode", "vector_size", "side"))
+        key = tuple(row[name] for name in ("part", "corpus", "mode", "vector_size", "side", "engine"))
         cells.setdefault(key, []).append(row)
 
     def middle(runs: list[dict[str, Any]], name: str) -> Any:
@@ -98,20 +98,21 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
     """The parts "table" and "zipf", a line a cell, gensim's quality in brackets behind ours."""
     cells = medians([row for row in rows if row["part"] != "end-to-end"])
     head = (
-        f"{'corpus':<20} {'mode':<8} {'D':>4} {'runs':>4} {'raw words/s':>13} {'effective':>13} {'gensim':>12}"
-        f" {'ratio':>6} {'GB/s':>7} {'roof':>6} {'peak MB':>8}"
+        f"{'corpus':<20} {'mode':<8} {'D':>4} {'engine':<11} {'runs':>4} {'raw words/s':>13} {'effective':>13}"
+        f" {'gensim':>12} {'ratio':>6} {'GB/s':>7} {'roof':>6} {'peak MB':>8}"
     ) + "".join(f"  {name + ' (g.)':>16}" for name in QUALITIES)
     lines = [head]
-    for key in dict.fromkeys(key[:4] for key in cells):
-        ours, theirs = (cells.get((*key, side), {}) for side in SIDES)
-        _, corpus, mode, dim = key
+    gensims = [(*key[:4], OURS, "") for key in cells if not any(key[:4] == k[:4] and k[4] == OURS for k in cells)]
+    for key in [*(key for key in cells if key[4] == OURS), *gensims]:
+        ours, theirs = cells.get(key, {}), cells.get((*key[:4], "gensim", "gensim"), {})
+        _, corpus, mode, dim, _, engine = key
         speeds = [side.get("raw_words_per_s") for side in (ours, theirs)]
         ratio = f"{speeds[0] / speeds[1]:.2f}" if speeds[0] and speeds[1] else ""
         quality = "".join(
             f"  {number(ours.get(name), '.3f'):>8} ({number(theirs.get(name), '.3f'):>5})" for name in QUALITIES
         )
         lines.append(
-            f"{corpus:<20} {mode:<8} {dim:>4} {ours.get('runs', 0):>4} {number(speeds[0], ',.0f'):>13}"
+            f"{corpus:<20} {mode:<8} {dim:>4} {engine:<11} {ours.get('runs', 0):>4} {number(speeds[0], ',.0f'):>13}"
             f" {number(ours.get('effective_words_per_s'), ',.0f'):>13} {number(speeds[1], ',.0f'):>12} {ratio:>6}"
             f" {number(ours.get('bandwidth_bytes_per_s'), ',.1f', 1e9):>7}"
             f" {number(ours.get('roofline_fraction'), '.2%'):>6}"
@@ -143,6 +144,6 @@ def picture(rows: list[dict[str, Any]], title: str, path: Path) -> str:
     cells = medians([row for row in rows if row["bytes_per_token"]]).values()
     if not cells:
         return "no picture, because nothing was measured"
-    points = [{**cell, "label": f"{cell['corpus']} {cell['mode']}"} for cell in cells]
+    points = [{**cell, "label": f"{cell['corpus']} {cell['mode']} {cell['engine']}"} for cell in cells]
     draw(points, rows[0]["copy_bytes_per_s"], title, path)
     return ""

@@ -37,6 +37,7 @@ from torchw2v.errors import (
     VocabularyFileError,
     WeightsError,
 )
+from torchw2v.ops import select
 
 SENTENCES = [["a", "b", "c"], ["a", "c", "b"]] * 10
 SMALL = {"vector_size": 8, "min_count": 1, "workers": 1}
@@ -427,6 +428,16 @@ def test_reference_engine_off_the_cpu_names_the_engine_and_the_device():
 def test_deterministic_training_is_refused_off_the_cpu():
     with pytest.raises(EngineUnavailableError, match=r"deterministic=True .*use device='cpu'"):
         ours(deterministic=True, device="meta")
+
+
+def test_deterministic_training_takes_torch_operations_in_a_fixed_order_on_cuda(monkeypatch):
+    monkeypatch.setattr(select, "_check_present", lambda device, asked: None)
+    monkeypatch.setattr(select, "_triton_missing", lambda device: None)
+    chosen = ours(deterministic=True, device="cuda").running_on
+    assert (chosen.engine, chosen.ordered) == ("torch", True) and "deterministic=True" in chosen.reason
+    assert not ours(deterministic=True, device="cpu").running_on.ordered
+    with pytest.raises(EngineUnavailableError, match=r"'triton' was asked for, but deterministic=True.*'torch'"):
+        ours(deterministic=True, device="cuda", engine="triton")
 
 
 # ---- weights -----------------------------------------------------------------------------------------------------

@@ -1,14 +1,27 @@
 """Whole models on a CUDA device (marker `gpu`), and, through Triton's interpreter, the same path without one."""
 
+import logging
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import gensim
 import numpy as np
 import pytest
 import torch
+from gensim.models.word2vec import LineSentence
 from gensim.test.utils import common_texts, datapath
+from test_quality import CHIP, PENN, SEEDS, WIKIPEDIA, WORDS
 
+from compat.bench import MODES as BENCH_MODES
+from compat.bench import QUALITIES, quality, read_corpus, run_once
 from torchw2v import TorchWord2Vec
+from torchw2v.device_memory import MemoryEstimate
 from torchw2v.errors import DeviceMemoryError, EngineUnavailableError
-from torchw2v.gensim_state import weights_of
 from torchw2v.ops import select
 
 ON_GPU = torch.cuda.is_available()
@@ -48,15 +61,50 @@ def test_triton_is_refused_where_it_cannot_run(engine):
         TorchWord2Vec(engine=engine)
 
 
-def test_weights_that_do_not_fit_are_refused_before_they_are_copied(monkeypatch):
+@pytest.fixture
+def device_with(monkeypatch):
+    """Make every CUDA device seem to have so many bytes, free ones and all, and 4 GB of them in torch's own cache."""
+
+    def having(free, total):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free - 4 * 10**9, total))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 9 * 10**9)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 5 * 10**9)
+
+    return having
+
+
+CUDA = torch.device("cuda")
+GOOGLE_NEWS = MemoryEstimate(words=3_000_000, width=300, matrices=2, hierarchical=False)
+BOTH_LOSSES = MemoryEstimate(words=3_000_000, width=300, matrices=3, hierarchical=True)
+
+
+def test_three_million_words_of_300_dimensions_fit_into_80_gb(device_with):
+    assert GOOGLE_NEWS.weights == 2 * 3_000_000 * 300 * 4
+    assert 7.2e9 < GOOGLE_NEWS.needed < 9e9 and 10.8e9 < BOTH_LOSSES.needed < 13e9
+    device_with(79 * 10**9, 80 * 10**9)
+    for weights in (GOOGLE_NEWS, BOTH_LOSSES):
+        assert replace(weights, tokens=15 * 10**9).corpus_fits(CUDA)  # 60 GB
+        assert not replace(weights, tokens=20 * 10**9).corpus_fits(CUDA)  # 80 GB: copied in chunks
+
+
+def test_rows_are_counted_with_their_padding():
+    assert MemoryEstimate(10, 99, 2, False).weights == MemoryEstimate(10, 100, 2, False).weights == 8000
+    assert MemoryEstimate(10, 101, 2, False).weights == 8 * 10 * 104
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_copied(device_with, monkeypatch):
     """The message has the sizes and the cure."""
+    device_with(5 * 10**9, 16 * 10**9)
+    said = r"8\.4 GB on cuda: 7\.2 GB for 2 matrices of 3,000,000 words by 300 dimensions.* 5\.0 of its 16\.0 GB"
+    with pytest.raises(DeviceMemoryError, match=f"{said} are free.*min_count.*vector_size.*device='cpu'"):
+        GOOGLE_NEWS.corpus_fits(CUDA)
+
     model = TorchWord2Vec(vector_size=300, min_count=1)
     model.build_vocab(common_texts)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**20, 2**34))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
-    with pytest.raises(DeviceMemoryError, match=r"2 matrices of 12 words by 300.*17\.2 GB.*min_count.*vector_size"):
-        weights_of(model, torch.device("cuda"))
+    device_with(10**6, 16 * 10**9)
+    monkeypatch.setattr(TorchWord2Vec, "running_on", select.Choice(CUDA, "triton", "the test says so"))
+    with pytest.raises(DeviceMemoryError, match=r"2 matrices of 12 words by 300"):
+        model.train(common_texts, total_examples=9, epochs=1)
 
 
 # ---- on a GPU --------------------------------------------------------------------------------------------------------
@@ -93,6 +141,105 @@ def test_two_models_train_in_one_process_and_continue_after_a_load(tmp_path):
 
 
 @pytest.mark.gpu
+def test_two_models_train_at_the_same_time():
+    """Each in a thread of its own, on the same device."""
+    modes = ("sg-ns", "cbow-hs")
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(trained, modes))
+    for mode, model in zip(modes, together, strict=True):
+        alone, ours = (m.training_history[-1]["mean_loss"] for m in (trained(mode), model))
+        assert ours == pytest.approx(alone, rel=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", MODES)
+def test_deterministic_training_gives_the_same_bits(mode):
+    first, second = (trained(mode, deterministic=True, device="cuda", epochs=3) for _ in range(2))
+    assert first.running_on.engine == "torch" and first.running_on.device.type == "cuda"
+    assert np.array_equal(first.wv.vectors, second.wv.vectors)
+    other_seed = trained(mode, deterministic=True, device="cuda", epochs=3, seed=2)
+    assert not np.array_equal(first.wv.vectors, other_seed.wv.vectors)
+
+
+@pytest.mark.gpu
+def test_a_corpus_that_does_not_fit_is_trained_in_chunks(monkeypatch, caplog):
+    resident = trained()
+    monkeypatch.setattr(MemoryEstimate, "corpus_fits", lambda self, device: False)
+    with caplog.at_level(logging.INFO):
+        streamed = trained()
+    assert "does not fit on the device beside the weights" in caplog.text
+    losses = [model.training_history[-1]["mean_loss"] for model in (resident, streamed)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+@pytest.mark.gpu
+def test_memory_that_others_hold_is_not_counted_as_free():
+    """24 GB are left to other tests that may run on the device at the same time."""
+    free, _ = torch.cuda.mem_get_info()
+    taken = torch.empty(max(free - 24 * 10**9, 0), dtype=torch.uint8, device="cuda")
+    try:
+        with pytest.raises(DeviceMemoryError, match=r"GB are free.*device='cpu'"):
+            MemoryEstimate(20_000_000, 300, 2, False).corpus_fits(CUDA)
+        assert np.isfinite(trained(epochs=1).wv.vectors).all()
+    finally:
+        del taken
+        torch.cuda.empty_cache()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not PENN.exists(), reason="needs ptb.train.txt in TORCHW2V_DATA")
+@pytest.mark.parametrize("engine", ["triton", "triton-ieee"])
+def test_chip_has_the_neighbours_that_a_reader_of_penn_treebank_expects(engine):
+    """A small corpus is the hard one: few steps, so tokens in flight cost most."""
+    settings = {"vector_size": 100, "window": 5, "min_count": 10, "negative": 5, "sg": 1, "sample": 1e-4, "epochs": 5}
+    model = TorchWord2Vec(LineSentence(str(PENN)), engine=engine, seed=1, **settings)
+    found = CHIP & {word for word, _ in model.wv.most_similar("chip", topn=10)}
+    assert len(found) >= 2, model.wv.most_similar("chip", topn=10)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not WIKIPEDIA.exists(), reason="needs enwiki.txt.xz in TORCHW2V_DATA")
+@pytest.mark.parametrize("engine", ["triton", "triton-ieee"])
+@pytest.mark.parametrize("mode", MODES)
+def test_mean_quality_is_not_below_gensims_mean_minus_its_spread(mode, engine):
+    sentences = read_corpus(WIKIPEDIA, WORDS)
+    settings = {**BENCH_MODES[mode], "vector_size": 100, "epochs": 5, "workers": os.cpu_count()}
+    theirs = [run_once("gensim", sentences, {**settings, "seed": seed}) for seed in SEEDS]
+    ours = []
+    for seed in SEEDS:
+        model = TorchWord2Vec(sentences, engine=engine, **settings, seed=seed)
+        ours.append(quality(model.wv))
+    for name in QUALITIES:
+        scores, mean = [run[name] for run in theirs], statistics.mean(run[name] for run in ours)
+        assert mean >= statistics.mean(scores) - statistics.stdev(scores), f"{name}: {mean:.3f}, gensim {scores}"
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+@pytest.mark.parametrize("mode", MODES)
+def test_compute_sanitizer_finds_nothing(mode, tool):
+    """Kernels that read or write where they should not; racecheck looks at shared memory only."""
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None:
+        pytest.skip("compute-sanitizer (of NVIDIA's CUDA toolkit) is not on the PATH")
+    sg, hs, negative = MODES[mode]
+    code = (
+        "from gensim.test.utils import common_texts; from torchw2v import TorchWord2Vec; "
+        f"TorchWord2Vec(common_texts, min_count=1, vector_size=30, sg={sg}, hs={hs}, negative={negative}, epochs=2, "
+        "device='cuda', engine='triton', compute_loss=True)"
+    )
+    # torch's allocator would hide a kernel that leaves its tensor but not the allocator's block.
+    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    command = [sanitizer, "--tool", tool, "--error-exitcode", "1", sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    if "Device not supported" in done.stdout:
+        pytest.skip("compute-sanitizer does not support this device or virtual machine")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("mode", MODES)
 def test_toy_corpora_stay_finite(mode):
     sg, hs, negative = MODES[mode]
@@ -112,13 +259,8 @@ def test_wide_windows_and_large_baskets_train():
 @pytest.mark.gpu
 def test_too_large_a_model_is_refused_with_the_cure():
     words = torch.cuda.get_device_properties(0).total_memory // (2 * 4 * 1024) + 1_000_000
-    model = TorchWord2Vec(vector_size=4, min_count=1)
-    model.build_vocab(common_texts)
-    model.vector_size = 1024 * words // len(model.wv)
     with pytest.raises(DeviceMemoryError, match="lower vector_size"):
-        from torchw2v.gensim_state import _check_memory
-
-        _check_memory(model, torch.device("cuda"))
+        MemoryEstimate(words, 1024, 2, False).corpus_fits(CUDA)
 
 
 @pytest.mark.gpu

@@ -42,10 +42,12 @@ def test_smoke_ends_well_and_writes_every_column(smoke):
 
 def test_smoke_measures_both_sides_in_all_modes_and_parts(smoke):
     _, rows, _ = smoke
-    found = [(row["part"], row["mode"], row["side"]) for row in rows]
-    table = [("table", mode, side) for mode in MODES for side in ("torchw2v", "gensim")]
-    ends = [("end-to-end", "sg-ns", side) for side in ("torchw2v", "gensim")]
-    assert found == [*table, ("zipf", "sg-ns", "torchw2v"), *ends]
+    found = [(row["part"], row["mode"], row["side"], row["engine"]) for row in rows]
+    sides = (("torchw2v", "torch"), ("gensim", "gensim"))
+    table = [("table", mode, *side) for mode in MODES for side in sides]
+    compared = [("table", mode, "torchw2v", "numba") for mode in MODES]
+    ends = [("end-to-end", "sg-ns", *side) for side in sides]
+    assert found == [*table, *compared, ("zipf", "sg-ns", "torchw2v", "torch"), *ends]
 
 
 def test_smoke_measures_positive_speeds_and_quality_that_is_a_number(smoke):
@@ -82,12 +84,14 @@ def test_rows_are_appended_only_to_a_file_of_the_same_columns(smoke, tmp_path, c
 
 def test_what_does_not_fit_into_the_budget_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "TABLE_SHARE", 0.0)
+    monkeypatch.setattr(gpu, "COMPARE_SHARE", 0.0)
     monkeypatch.setattr(gpu, "ZIPF_SHARE", 0.0)
     assert gpu.main(["--smoke", "--csv", str(tmp_path / "rows.csv")]) == 0
     said = capsys.readouterr().out
     for mode in MODES:
         assert f"SKIPPED lee_background.cor {mode} D=16 torchw2v: no time left" in said
         assert f"SKIPPED lee_background.cor {mode} D=16 gensim: no time left" in said
+        assert f"SKIPPED lee_background.cor {mode} D=16 torchw2v (numba): no time left" in said
     assert "SKIPPED zipf 200,000 words: no time left" in said
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3  # the header and both ends
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from torchw2v import trainer
 from torchw2v.corpus import EncodedCorpus
 from torchw2v.ops.contract import Step, Tally, Weights
 from torchw2v.ops.draws import DrawKey
-from torchw2v.trainer import EpochReport, EpochState, prefetched, train_epoch
+from torchw2v.trainer import EpochReport, EpochState, prefetched, train_at_once, train_epoch
 
 
 def prefetch_threads():
@@ -122,3 +123,58 @@ def test_epoch_goes_on_where_it_rested(device, threads):
     report = epoch(engine, device, threads, chunks, start=state)
     assert sorted(engine.tokens) == list(range(TOKENS))
     assert (report.chunks, report.effective_words, report.loss) == (40, TOKENS, 20.0)
+
+
+# ---- engines that defer ------------------------------------------------------------------------------------------
+
+
+class Deferring(Recorder):
+    """An engine that says what its chunks amounted to only when it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting, self.collected = Tally(), []
+
+    def hold(self, ids, offsets):
+        raise AssertionError("that is for the model to ask")
+
+    def train_chunk(self, weights, chunk, step):
+        self.waiting += super().train_chunk(weights, chunk, step)
+        return Tally()
+
+    def collect(self, weights):
+        self.collected.append(len(self.tokens))
+        told, self.waiting = self.waiting, Tally()
+        return told
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_an_engine_that_defers_is_asked_at_the_end(device, monkeypatch):
+    monkeypatch.setattr(trainer, "_COLLECT_SECONDS", 60.0)
+    engine = Deferring()
+    report = epoch(engine, device, 1, CORPUS.chunks(10))
+    assert engine.collected == [TOKENS]
+    assert (report.chunks, report.effective_words, report.pairs, report.loss) == (40, TOKENS, 40, 20.0)
+
+
+def test_an_engine_that_defers_is_asked_as_often_as_progress_is_shown(monkeypatch):
+    monkeypatch.setattr(trainer, "_COLLECT_SECONDS", 0.0)
+    engine = Deferring()
+    report = epoch(engine, "meta", 1, CORPUS.chunks(10))
+    assert engine.collected == [*range(10, TOKENS + 10, 10), TOKENS]
+    assert (report.effective_words, report.loss) == (TOKENS, 20.0)
+
+
+def test_an_engine_that_defers_is_asked_before_it_rests(monkeypatch):
+    monkeypatch.setattr(trainer, "_COLLECT_SECONDS", 60.0)
+    engine = Deferring()
+    rests = EveryThird(engine)  # compares the words reported with those trained
+    epoch(engine, "meta", 1, CORPUS.chunks(10), rests=rests)
+    assert len(rests.states) == 13 and engine.collected == [*range(30, TOKENS, 30), TOKENS]
+
+
+def test_chunks_of_gensims_jobs_are_told_at_once():
+    chunk = next(CORPUS.chunks(10)).chunk
+    for engine in (Recorder(), Deferring()):
+        tally = train_at_once(engine, None, chunk, Step(0.1, DrawKey(1, 2)), threading.Lock())
+        assert (tally.effective_words, tally.pairs) == (10, 1)

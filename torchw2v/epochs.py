@@ -22,12 +22,13 @@ from torchw2v.gensim_state import (
     check_finite,
     counts_of,
     full_softmax,
+    memory_estimate,
     objective_of,
     put_back,
     tables_of,
     weights_of,
 )
-from torchw2v.ops.contract import Engine, Job, Plan, Step, Weights
+from torchw2v.ops.contract import DeferringEngine, Engine, Job, Plan, Step, Weights
 from torchw2v.ops.draws import DrawKey, draw_key
 from torchw2v.ops.select import Choice
 from torchw2v.progress import ProgressBar
@@ -50,6 +51,7 @@ class Run:
     in_flight: int  # threads or lanes that compute from the same weights
     plan_tokens: float  # of an epoch, as far as known when the plan was made
     weights: Weights
+    resident_tokens: int  # of the longest corpus that there is room for on the device
     report: EpochReport = field(default_factory=EpochReport)  # of the epoch under way in gensim's job loop
     position: int = 0  # next token position in gensim's job loop
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -113,7 +115,7 @@ class EpochTraining(Word2Vec):
                 progress(position.state.report)
                 report = train_epoch(
                     run.engine, run.weights, chunks, step_of, threads=run.threads,
-                    lockstep=self.deterministic and run.choice.engine == "torch", progress=progress,
+                    lockstep=self._in_lockstep(run), progress=progress,
                     # An iterable of the user's own may not repeat itself: there is no place inside to go back to.
                     start=position.state, rests=self._keeper if corpus is not None else None,
                 )  # fmt: skip
@@ -141,7 +143,11 @@ class EpochTraining(Word2Vec):
         keeper = self._keeper
         position = keeper.take_up(cur_epoch, corpus) if keeper is not None else None
         neighbors = self._neighbors(corpus) if self._run is None else math.inf
-        run = self._begin_run(known if position is None else position.plan_tokens, callbacks, neighbors)
+        tokens = corpus.known_words if isinstance(corpus, EncodedCorpus) else 0
+        run = self._begin_run(known if position is None else position.plan_tokens, callbacks, neighbors, tokens)
+        if isinstance(corpus, EncodedCorpus) and 0 < tokens <= run.resident_tokens:
+            assert isinstance(run.engine, DeferringEngine)
+            run.engine.hold(corpus.token_ids, corpus.sentence_offsets)
         if position is None:
             position = Position(
                 epoch=cur_epoch,
@@ -156,7 +162,7 @@ class EpochTraining(Word2Vec):
                 plan_tokens=run.plan_tokens,
                 loss_before=self.running_training_loss,
             )
-        elif position.state.units and not (self.deterministic and run.choice.engine == "torch"):
+        elif position.state.units and not self._in_lockstep(run):
             raise CheckpointMismatchError(
                 "the checkpoint lies inside a chunk, where only deterministic=True with engine 'torch' on a CPU can go "
                 f"on; this is {run.choice.engine!r} on {run.choice.device}. Resume with the run's device and engine"
@@ -189,21 +195,29 @@ class EpochTraining(Word2Vec):
             next(chunks)
         return chunks
 
+    def _in_lockstep(self, run: Run) -> bool:
+        """Whether threads wait for each other. On an accelerator there is one stream of work."""
+        return self.deterministic and run.choice.engine == "torch" and run.choice.device.type == "cpu"
+
     def _draw_seed(self) -> int:
         """The seed of the draws; where none was given, one from the model's own random state."""
         return int(self.seed) if self.seed is not None else int(self.random.randint(2**31))
 
     # ---- weights in, weights out -----------------------------------------------------------------------------
 
-    def _begin_run(self, epoch_tokens: float, callbacks: Any, neighbors: float = math.inf) -> Run:
-        """The engine and weights of this train() call; made at its first epoch, refreshed where somebody may look."""
+    def _begin_run(self, epoch_tokens: float, callbacks: Any, neighbors: float = math.inf, tokens: int = 0) -> Run:
+        """The engine and weights of this train() call; made at its first epoch, refreshed where somebody may look.
+
+        `tokens` of the corpus could stay on a device.
+        """
         run = self._run
         if run is not None:
             if callbacks or run.choice.device.type == "cpu":  # wv.vectors may be another array than before
-                run.weights = weights_of(self, run.choice.device)
+                run.weights = weights_of(self, run.choice.device, run.weights)
             return run
         choice = self.running_on
-        on_cpu = choice.device.type == "cpu"
+        on_cpu, on_cuda = choice.device.type == "cpu", choice.device.type == "cuda"
+        fits = memory_estimate(self, tokens).corpus_fits(choice.device) if on_cuda else True
         several = choice.engine in ("torch", "numba") and on_cpu
         # Threads of engine 'torch' can share a step's work; sequential updates have one order, and need one thread.
         threads = 1 if not several or (self.deterministic and choice.engine == "numba") else self.workers
@@ -220,15 +234,24 @@ class EpochTraining(Word2Vec):
             1 if choice.engine == "numba" else plan.step_tiles * plan.tile,
         )  # fmt: skip
         engine = choice.build(Job(objective, tables, plan), sharing)
-        self._run = Run(choice, engine, plan, threads, in_flight, epoch_tokens, weights_of(self, choice.device))
+        weights, resident = weights_of(self, choice.device), 0
+        if isinstance(engine, DeferringEngine) and tokens:
+            resident = tokens if fits else 0
+            logger.info(
+                "the corpus of %i tokens %s", tokens,
+                "stays on the device" if fits else "does not fit on the device beside the weights: copied in chunks",
+            )  # fmt: skip
+        self._run = Run(choice, engine, plan, threads, in_flight, epoch_tokens, weights, resident)
         return self._run
 
     def _end_epoch(self, run: Run, report: EpochReport, cur_epoch: int, seconds: float, callbacks: Any) -> None:
         """Make the vectors current for whoever looks at them now, and write the epoch into the history."""
-        if callbacks or cur_epoch + 1 == self.epochs:
+        looks = bool(callbacks) or cur_epoch + 1 == self.epochs
+        if looks:
             put_back(self, run.weights)
         self._clear_post_train()  # cached norms are those of the epoch before (gensim issue 3429)
-        check_finite(self, cur_epoch)
+        if looks or not isinstance(run.engine, DeferringEngine):  # which has looked on the device itself
+            check_finite(self, cur_epoch)
         if self._keeper is not None:
             self._keeper.end_epoch(report)
         record = {

@@ -15,12 +15,12 @@ import torch
 from gensim.models import KeyedVectors
 from gensim.models.word2vec import Word2Vec
 
-from torchw2v.errors import DeviceMemoryError, TrainingDivergedError, WeightsError
+from torchw2v.device_memory import MemoryEstimate, row_stride
+from torchw2v.errors import TrainingDivergedError, WeightsError
 from torchw2v.ops.contract import Objective, Tables, Weights
 from torchw2v.tables import keep_all, pack_paths
 
 SOFTMAX = "softmax"  # TorchWord2Vec.objective
-WORKING_BYTES = 2**30  # on an accelerator beside the matrices: tables, a chunk's tokens, counts and caps
 
 
 def full_softmax(model: Word2Vec) -> bool:
@@ -102,8 +102,15 @@ def tables_of(model: Word2Vec) -> Tables:
     return Tables(thresholds, cumulative, paths)
 
 
-def weights_of(model: Word2Vec, device: torch.device) -> Weights:
+def weights_of(model: Word2Vec, device: torch.device, there: Weights | None = None) -> Weights:
     """The model's matrices on a device; on a CPU the very same memory.
+
+    Parameters
+    ----------
+    model : Word2Vec
+    device : torch.device
+    there : Weights, optional
+        Matrices on the device that may be overwritten: no second copy is made where they have the right sizes.
 
     Raises
     ------
@@ -121,44 +128,29 @@ def weights_of(model: Word2Vec, device: torch.device) -> Weights:
     free = len(lock) == 1 and lock[0] == 1
     lock = lock[np.arange(len(model.wv)) % len(lock)]  # gensim's rule for a short lockf
 
-    if device.type == "cuda":
-        _check_memory(model, device)
+    old = (None, None, None) if there is None else (there.inputs, there.outputs, there.nodes)
     return Weights(
-        inputs=_to_device(model.wv.vectors, device),
-        outputs=_to_device(model.syn1neg, device) if has_outputs(model) else None,
-        nodes=_to_device(model.syn1, device) if model.hs else None,
+        inputs=_to_device(model.wv.vectors, device, old[0]),
+        outputs=_to_device(model.syn1neg, device, old[1]) if has_outputs(model) else None,
+        nodes=_to_device(model.syn1, device, old[2]) if model.hs else None,
         input_lock=None if free else torch.from_numpy(lock).to(device),
     )
 
 
-def _row_stride(width: int) -> int:
-    """Floats from row to row on an accelerator: whole 16 bytes, so that a kernel may move four at once."""
-    return -(-width // 4) * 4
-
-
-def _to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+def _to_device(array: np.ndarray, device: torch.device, there: torch.Tensor | None) -> torch.Tensor:
     """The matrix on a device, [V, D]; on a CPU the same memory, elsewhere its rows are padded with zeros."""
     if device.type == "cpu":
         return torch.from_numpy(array)
     rows, width = array.shape
-    matrix = torch.zeros((rows, _row_stride(width)), device=device)[:, :width]
-    return matrix.copy_(torch.from_numpy(array))
+    if there is None or there.shape != array.shape:
+        there = torch.zeros((rows, row_stride(width)), device=device)[:, :width]
+    return there.copy_(torch.from_numpy(array))
 
 
-def _check_memory(model: Word2Vec, device: torch.device) -> None:
-    """Fail before anything is allocated, and say what would help."""
-    rows, width = len(model.wv), int(model.vector_size)
+def memory_estimate(model: Word2Vec, tokens: int) -> MemoryEstimate:
+    """What training the model takes on a device, with a corpus of so many tokens kept there."""
     matrices = 1 + has_outputs(model) + bool(model.hs)
-    needed = 4 * rows * _row_stride(width) * matrices + WORKING_BYTES
-    free, total = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    if needed > free:
-        raise DeviceMemoryError(
-            f"training needs about {needed / 1e9:.1f} GB on {device}: {matrices} matrices of {rows:,} words by {width} "
-            f"dimensions, and {WORKING_BYTES / 1e9:.1f} GB to work in; {free / 1e9:.1f} of its {total / 1e9:.1f} GB "
-            "are free. Raise min_count or set max_final_vocab, lower vector_size, free the device's memory, or use "
-            "device='cpu'"
-        )
+    return MemoryEstimate(len(model.wv), int(model.vector_size), matrices, bool(model.hs), tokens)
 
 
 def _matrix(model: Word2Vec, name: str, array: np.ndarray | None) -> np.ndarray:

@@ -15,6 +15,7 @@ from torchw2v.gensim_state import put_back
 from torchw2v.ops.contract import Step
 from torchw2v.ops.draws import draw_key
 from torchw2v.scan import encode
+from torchw2v.trainer import train_at_once
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +113,7 @@ class JobHooks(EpochTraining):
         key = draw_key(self._draw_seed(), self.train_count, len(self.training_history))
         effective = 0
         for part in corpus.chunks(sys.maxsize, first_position=position):
-            with torch.inference_mode():
-                tally = run.engine.train_chunk(run.weights, part.chunk, Step(alpha, key, self.compute_loss))
+            tally = train_at_once(run.engine, run.weights, part.chunk, Step(alpha, key, self.compute_loss), run.lock)
             effective += tally.effective_words
             with run.lock:
                 run.report.add(part, tally)

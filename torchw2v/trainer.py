@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -25,7 +26,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from torchw2v.corpus import CorpusChunk
-from torchw2v.ops.contract import Engine, Step, Tally, Weights
+from torchw2v.ops.contract import Chunk, DeferringEngine, Engine, Step, Tally, Weights
 from torchw2v.ops.row_sums import RowUpdate
 from torchw2v.ops.torch_engine import TorchEngine, Unit
 
@@ -34,6 +35,7 @@ Result = tuple[CorpusChunk, Tally] | BaseException | None  # of a worker: a trai
 
 LANES = 4  # units that a lockstep round computes from the same weights, whatever the number of threads
 _POLL_SECONDS = 0.5  # how often a waiting caller looks for Ctrl-C
+_COLLECT_SECONDS = 1.0  # how often words and loss are read from a device; gensim's progress line comes no more often
 
 
 @dataclass
@@ -52,6 +54,10 @@ class EpochReport:
         self.examples += part.examples
         self.raw_words += part.raw_words
         self.chunks += 1
+        self.count(tally)
+
+    def count(self, tally: Tally) -> None:
+        """Count what was trained in chunks that have been added."""
         self.effective_words += tally.effective_words
         self.pairs += tally.pairs
         self.loss += tally.loss
@@ -155,7 +161,7 @@ def train_epoch(
         assert isinstance(engine, TorchEngine) and on_cpu
         with one_intra_op_thread():
             return _train_lockstep(engine, weights, chunks, step_of, threads, progress, start, rests)
-    if not on_cpu:
+    if not on_cpu or isinstance(engine, DeferringEngine):
         return _train_here(engine, weights, chunks, step_of, progress, start, rests)
     with one_intra_op_thread():
         return _train_free(engine, weights, chunks, step_of, threads, progress, start, rests)
@@ -170,16 +176,43 @@ def _train_here(
     start: EpochState,
     rests: Rests,
 ) -> EpochReport:
-    """One stream of work on an accelerator, fed from the caller's thread."""
-    report = replace(start.report)
+    """One stream of work on an accelerator, fed from the caller's thread.
+
+    An engine that defers is asked for words and loss once a second, when a rest is due and at the end: in between
+    nobody waits for the device.
+    """
+    report, collected_at = replace(start.report), time.monotonic()
     for part in chunks:
         with torch.inference_mode():
             tally = engine.train_chunk(weights, part.chunk, step_of(part))
         report.add(part, tally)
+        due = rests.due(report)
+        if due or time.monotonic() >= collected_at + _COLLECT_SECONDS:
+            report.count(_collected_from(engine, weights))
+            collected_at = time.monotonic()
         progress(report)
-        if rests.due(report):
+        if due:
             rests.at_rest(EpochState(report))
+    report.count(_collected_from(engine, weights))
+    progress(report)
     return report
+
+
+def _collected_from(engine: Engine, weights: Weights) -> Tally:
+    """What an engine that defers has trained since it was last asked; nothing of another, which tells at once."""
+    with torch.inference_mode():
+        return engine.collect(weights) if isinstance(engine, DeferringEngine) else Tally()
+
+
+def train_at_once(engine: Engine, weights: Weights, chunk: Chunk, step: Step, turn: threading.Lock) -> Tally:
+    """Train a chunk and wait for what it amounted to; engines that defer are lent to one thread at a time."""
+    with torch.inference_mode():
+        if not isinstance(engine, DeferringEngine):
+            return engine.train_chunk(weights, chunk, step)
+        with turn:
+            tally = engine.train_chunk(weights, chunk, step)
+            tally += engine.collect(weights)
+            return tally
 
 
 def _train_free(

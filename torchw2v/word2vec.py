@@ -74,8 +74,9 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
         out or 0; only a gensim that trains the saved model further looks at it.
     deterministic : bool
         True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is; engine "numba" then trains
-        with one thread, "torch" with all in lockstep. False: threads share the weights without locks, and with more
-        than one worker results differ from run to run, as in gensim.
+        with one thread, "torch" with all in lockstep. With device="cuda" on one GPU model, by torch operations that add
+        in a fixed order in place of the Triton kernels, and slower for it. False: threads share the weights without
+        locks, and with more than one worker, or on a GPU, results differ from run to run, as in gensim.
     progress_bar : bool
         Show a tqdm bar per epoch (install torchw2v[progress]).
     checkpoint : path, optional

@@ -17,33 +17,44 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from torchw2v.ops import triton_kernels
+from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
+from torchw2v.ops import triton_engine, triton_kernels, triton_sampling
 
-FLOATS = {
-    "p_scale", "p_weight", "p_row_scale", "p_share", "p_label", "p_node_scale", "p_ahead", "p_inputs", "p_outputs",
-    "p_nodes", "p_inputs_to", "p_outputs_to", "p_nodes_to", "p_scratch", "p_loss",
+TYPES = {
+    "p_top_signs": "*i8", "p_starts": "*i64", "p_loss": "*fp64",
+    **dict.fromkeys(("p_share", "p_input_pairs", "p_output_pairs", "p_node_pairs", "p_lock", "p_scratch"), "*fp32"),
+    **dict.fromkeys(("p_inputs", "p_outputs", "p_nodes", "p_inputs_to", "p_outputs_to", "p_nodes_to"), "*fp32"),
+    **dict.fromkeys(("alpha", "k_over_n"), "fp32"),
 }  # fmt: skip
-COMMON = {"T": 16, "SB": 32, "LOSS": False}
-NOISE = {"N": 32, "NB": 32}
-KERNELS = {
-    "skip_gram_negative": {**COMMON, **NOISE, "G": 32, "TILES": 2},
-    "cbow_negative": {**COMMON, **NOISE, "MEAN": True},
-    "skip_gram_hierarchical": {**COMMON, "UB": 32, "SKIP_GRAM": True, "MEAN": True},
-    "cbow_hierarchical": {**COMMON, "UB": 32, "SKIP_GRAM": False, "MEAN": True},
+# As the engine has them for a large corpus: window 5, 5 negatives, locked rows. Losses are left out.
+CONSTANTS = {
+    "T": 16, "SB": 32, "G": 32, "N": 32, "NB": 32, "UB": 32, "M": 32, "TOP": 32,
+    "MAX_PULL": MAX_STALE_PULL, "NODE_PULL": NODE_PULL, "SHRINK": True, "LOCK": True, "MEAN": True, "LOSS": False,
+    "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True,
+}  # fmt: skip
+TREE = {"num_warps": triton_engine._WARPS, "num_stages": triton_engine._TREE_STAGES}
+NEGATIVE = {"num_warps": triton_engine._WARPS}
+TRAINING = {  # by name: kernel, constants, options
+    "skip_gram_negative": (triton_kernels.skip_gram_negative, {}, NEGATIVE),
+    "cbow_negative": (triton_kernels.cbow_negative, {}, NEGATIVE),
+    "skip_gram_hierarchical": (triton_kernels.hierarchical, {}, TREE),
+    "cbow_hierarchical": (triton_kernels.hierarchical, {"SKIP_GRAM": False}, TREE),
 }
-WARPS = 8
+SAMPLING = {
+    "count_kept": (triton_sampling.count_kept, {}, {}),
+    "compact": (triton_sampling.compact, {}, {}),
+    "measure_reach": (triton_sampling.measure_reach, {}, {}),
+    "count_pairs": (triton_sampling.count_pairs, {}, {}),
+    "count_pairs_cbow": (triton_sampling.count_pairs, {"SKIP_GRAM": False}, {}),
+}
 
 
 def source_of(kernel, constants):
     names = list(inspect.signature(kernel.fn).parameters)
-    signature = {}
-    for name in names:
-        if name in constants:
-            signature[name] = "constexpr"
-        elif name.startswith("p_"):
-            signature[name] = "*fp32" if name in FLOATS else "*i32"
-        else:
-            signature[name] = "fp32" if name == "k_over_n" else "i32"
+    pointers = {name: "*i32" for name in names if name.startswith("p_")}
+    signature = {name: TYPES.get(name, pointers.get(name, "i32")) for name in names} | dict.fromkeys(
+        constants, "constexpr"
+    )
     aligned = {(place,): [["tt.divisibility", 16]] for place, name in enumerate(names) if name.startswith("p_")}
     return ASTSource(kernel, signature, {(names.index(k),): v for k, v in constants.items()}, aligned)
 
@@ -57,29 +68,37 @@ def disassembled(cubin, tool, *options):
         return subprocess.run([program, *options, file.name], capture_output=True, text=True, check=True).stdout
 
 
-def report(name, capability, width, precision):
-    kernel = getattr(triton_kernels, name if name.endswith("negative") else "hierarchical")
-    constants = {**KERNELS[name], "D": width, "STRIDE": width, "BD": 64, "PRECISION": precision}
-    compiled = triton.compile(
-        source_of(kernel, constants), target=GPUTarget("cuda", capability, 32), options={"num_warps": WARPS}
-    )
+def report(name, kernel, own, options, capability, **sizes):
+    constants = {k: v for k, v in (CONSTANTS | own | sizes).items() if k in kernel.arg_names}
+    compiled = triton.compile(source_of(kernel, constants), target=GPUTarget("cuda", capability, 32), options=options)
     cubin = compiled.asm["cubin"]
     sass = disassembled(cubin, "nvdisasm")
     counts = {
         "spills": r"\b(?:STL|LDL)\b",
         "tensor_cores": r"\b\w*MMA\.\S*TF32",
-        "updates": r"\bRED\w*\.",
-        "wide_updates": r"\bRED\w*\.\S*F32x4",
+        "updates": r"\bREDG?\.",  # REDUX is a sum over a warp
+        "wide_updates": r"\bREDG?\.\S*F32x4",
         "returning_atomics": r"\bATOM\w*\.",
         "wide_copies": r"\b(?:LDGSTS|LDG)\S*\.128",
     }
     return {
-        "kernel": name, "width": width, "precision": precision, "shared_memory": compiled.metadata.shared,
+        "kernel": name, "width": sizes.get("D"), "precision": sizes.get("PRECISION"),
+        "shared_memory": compiled.metadata.shared,
         "registers": int(re.search(r"REG:(\d+)", disassembled(cubin, "cuobjdump", "--dump-resource-usage"))[1]),
         **{what: len(re.findall(pattern, sass)) for what, pattern in counts.items()},
     }  # fmt: skip
 
 
 if __name__ == "__main__":
-    sizes = [(100, "tf32"), (128, "tf32"), (300, "tf32"), (128, "ieee")]
-    print(json.dumps([report(name, int(sys.argv[1]), *size) for name in KERNELS for size in sizes]))
+    capability = int(sys.argv[1])
+    widths = [(100, "tf32"), (128, "tf32"), (300, "tf32"), (128, "ieee")]
+    reports = [
+        report(name, *how, capability, D=width, STRIDE=width, BD=64, PRECISION=precision)
+        for name, how in TRAINING.items()
+        for width, precision in widths
+    ]
+    # A small vocabulary's tree, with losses and without locks: other shapes of the same variables.
+    other = {"D": 100, "STRIDE": 100, "BD": 64, "PRECISION": "tf32", "LOSS": True, "LOCK": False, "M": 16, "TOP": 12}
+    reports += [report(name, *how, capability, **other) for name, how in TRAINING.items()]
+    reports += [report(name, *how, capability) for name, how in SAMPLING.items()]
+    print(json.dumps(reports))

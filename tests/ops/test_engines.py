@@ -12,6 +12,7 @@ from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Step
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.reference import ReferenceEngine
+from torchw2v.ops.row_sums import LineSums, add_rows
 from torchw2v.ops.torch_engine import TorchEngine
 
 from .engine_cases import (
@@ -39,6 +40,25 @@ def test_torch_step_equals_reference(skip_gram, outputs, mean, window, shrink):
 def test_cbow_paths_in_blocks_equal_reference(mean, outputs, window):
     """As an accelerator trains them; on a CPU they are bags."""
     assert_engine_agrees(partial(TorchEngine, bags=False), *case(False, outputs, window, True, mean, size=7))
+
+
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_torch_step_in_a_fixed_order_equals_reference(skip_gram, outputs, mean):
+    """As deterministic training on a CUDA device adds."""
+    engine = partial(TorchEngine, bags=False, ordered=True)
+    assert_engine_agrees(engine, *case(skip_gram, outputs, 5, True, mean, size=7))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_rows_that_repeat_are_all_added(ordered):
+    values, rows = torch.randn(500, 3, dtype=torch.float64), torch.arange(500) % 7
+    sums, onto = torch.ones(10, 3, dtype=torch.float64), torch.ones(10, 3, dtype=torch.float64)
+    add_rows(sums, rows, values, ordered=ordered)
+    for row, value in zip(rows, values, strict=True):
+        onto[row] += value
+    assert torch.allclose(sums, onto, atol=1e-12)
+    line = LineSums(7, rows, ordered=ordered).sums(values)  # as on a device: no order was prepared
+    assert torch.allclose(line, onto[:7] - 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 63, 300, 1024])

@@ -47,6 +47,7 @@ class OnDevice:
     def train_chunk(self, weights, chunk, step):
         there = on_device(lambda: weights)()
         tally = self.engine.train_chunk(there, chunk, step)
+        tally += self.engine.collect(there)
         for here, trained in zip(matrices(weights), matrices(there), strict=True):
             assert not trained.as_strided((len(trained), trained.stride(0)), (trained.stride(0), 1))[
                 :, trained.shape[1] :
@@ -101,8 +102,9 @@ def test_training_without_snapshots_moves_the_weights_as_far(skip_gram, outputs,
     moves = []
     for snapshot in (False, True):
         trained, before = on_device(weights)(), on_device(weights)()
-        tally = TritonEngine(job, DEVICE, snapshot=snapshot).train_chunk(trained, chunk, step)
-        assert tally.loss > 0
+        engine = TritonEngine(job, DEVICE, snapshot=snapshot)
+        engine.train_chunk(trained, chunk, step)
+        assert engine.collect(trained).loss > 0
         moves.append([(a - b).norm().item() for a, b in zip(matrices(trained), matrices(before), strict=True)])
     # The second of three steps reads what the first wrote: a few percent of the update.
     assert moves[0] == pytest.approx(moves[1], rel=0.1)
@@ -112,7 +114,9 @@ def test_a_chunk_without_pairs_counts_its_words():
     job, *_, weights = case32(True, "ns", True, sample=0)
     ids, offsets = np.arange(5, dtype=np.int32), np.arange(6)
     ours, before = on_device(weights)(), on_device(weights)()
-    tally = TritonEngine(job, DEVICE).train_chunk(ours, Chunk(ids, offsets, 0, 5, 0), Step(0.025, draw_key(1)))
+    engine = TritonEngine(job, DEVICE)
+    engine.train_chunk(ours, Chunk(ids, offsets, 0, 5, 0), Step(0.025, draw_key(1)))
+    tally = engine.collect(ours)
     assert (tally.effective_words, tally.pairs) == (5, 0)
     assert torch.equal(ours.inputs, before.inputs)
 
@@ -121,5 +125,8 @@ def test_an_infinite_vector_is_an_error():
     job, ids, offsets, weights = case32(True, "ns", True)
     broken = on_device(weights)()
     broken.inputs[:] = float("inf")
-    with pytest.raises(TrainingDivergedError, match=r"alpha=0\.025"), np.errstate(all="ignore"):
-        TritonEngine(job, DEVICE).train_chunk(broken, Chunk(ids, offsets, 0, TOKENS, 0), Step(0.025, draw_key(5)))
+    engine = TritonEngine(job, DEVICE)
+    with np.errstate(all="ignore"):
+        engine.train_chunk(broken, Chunk(ids, offsets, 0, TOKENS, 0), Step(0.025, draw_key(5)))
+    with pytest.raises(TrainingDivergedError, match=r"before token 150 .* alpha=0\.025"):
+        engine.collect(broken)

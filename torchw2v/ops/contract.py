@@ -7,7 +7,7 @@ a learning rate and a draw key, and changes the weights in place.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -229,4 +229,26 @@ class Engine(Protocol):
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
         """Change `weights` in place and return what was trained."""
+        ...
+
+
+@runtime_checkable
+class DeferringEngine(Engine, Protocol):
+    """Asks a device to train and does not wait: what chunks amounted to is read later. triton_engine.TritonEngine.
+
+    Not for several threads at once.
+    """
+
+    def hold(self, ids: np.ndarray, offsets: np.ndarray) -> None:
+        """Keep a corpus (token ids, sentence starts) on the device, whose chunks will come again."""
+        ...
+
+    def collect(self, weights: Weights) -> Tally:
+        """Wait for the device: what its `train_chunk` calls have trained since the last `collect`.
+
+        Raises
+        ------
+        TrainingDivergedError
+            A weight is NaN or infinite.
+        """
         ...

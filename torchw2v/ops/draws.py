@@ -78,7 +78,7 @@ def draws_numpy(key: DrawKey, positions: np.ndarray, lanes: int | np.ndarray) ->
         return _mix_numpy(h + lane)
 
 
-def _signed(word: int) -> int:
+def signed(word: int) -> int:
     """The int32 with the bit pattern of an unsigned word."""
     word &= UINT32_SPAN - 1
     return word - UINT32_SPAN if word >= UINT32_SPAN // 2 else word
@@ -90,8 +90,8 @@ def _xor_shift_(h: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def _mix_torch_(h: torch.Tensor) -> torch.Tensor:
-    _xor_shift_(h, 16).mul_(_signed(_MULTIPLIER_1))
-    _xor_shift_(h, 13).mul_(_signed(_MULTIPLIER_2))
+    _xor_shift_(h, 16).mul_(signed(_MULTIPLIER_1))
+    _xor_shift_(h, 13).mul_(signed(_MULTIPLIER_2))
     return _xor_shift_(h, 16)
 
 
@@ -109,13 +109,13 @@ def draws_torch(key: DrawKey, positions: torch.Tensor, lanes: int | range) -> to
     -------
     int64 tensor [n] or [n, L], values in [0, 2**32)
     """
-    h = positions.to(torch.int32).add_(_signed(key.first))  # to(int32) keeps the low 32 bits
-    h = _mix_torch_(h).bitwise_xor_((positions >> 32).to(torch.int32).mul_(_signed(_HIGH_WORD)))
+    h = positions.to(torch.int32).add_(signed(key.first))  # to(int32) keeps the low 32 bits
+    h = _mix_torch_(h).bitwise_xor_((positions >> 32).to(torch.int32).mul_(signed(_HIGH_WORD)))
     if isinstance(lanes, int):
-        h.add_(_signed(lanes * _GOLDEN + key.second))
+        h.add_(signed(lanes * _GOLDEN + key.second))
     else:
         lane = torch.arange(lanes.start, lanes.stop, lanes.step, device=positions.device).to(torch.int32)
-        h = h.unsqueeze(1) + lane.mul_(_signed(_GOLDEN)).add_(_signed(key.second))
+        h = h.unsqueeze(1) + lane.mul_(signed(_GOLDEN)).add_(signed(key.second))
     return _mix_torch_(h).to(torch.int64).bitwise_and_(UINT32_SPAN - 1)
 
 

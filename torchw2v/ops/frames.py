@@ -114,11 +114,12 @@ class Frames:
     ----------
     job : Job
     device : torch.device
+    ordered : bool
+        As in `row_sums.add_rows`.
     """
 
-    def __init__(self, job: Job, device: torch.device) -> None:
-        self.job = job
-        self.device = device
+    def __init__(self, job: Job, device: torch.device, *, ordered: bool = False) -> None:
+        self.job, self.device, self.ordered = job, device, ordered
         self.sampler = Sampler(job, device)
         plan = job.plan
         self._pairs = {
@@ -243,7 +244,12 @@ class Frames:
         # Counters of each step. Rows whose low bits agree share one: the cap errs to the safe side.
         counter = rows & (_COUNTERS - 1)
         counts = torch.zeros((len(rows), _COUNTERS), dtype=pairs.dtype, device=self.device)
-        counted = counts.scatter_add_(1, counter, pairs).gather(1, counter)
+        if self.ordered:  # pairs of negatives are fractions: their sum depends on its order
+            step = torch.arange(len(rows), device=self.device).unsqueeze(1).expand_as(counter)
+            counts.index_put_((step, counter), pairs, accumulate=True)
+        else:
+            counts.scatter_add_(1, counter, pairs)
+        counted = counts.gather(1, counter)
         return self.cap(matrix, rows, counted, alpha)
 
     def cap(self, matrix: str, rows: torch.Tensor, counted: torch.Tensor, alpha: float) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Adding many rows to few: rows of a step that go to the same place are summed first, each place is written once.
 
 On a CPU the sum is torch's embedding_bag, which reads each row once and writes nothing in between; the order of rows
-that it needs is prepared for many steps at once, by sorting. Elsewhere rows are added with atomics, unsorted.
+that it needs is prepared for many steps at once, by sorting. Elsewhere rows are added with atomics, unsorted; or, where
+the same sums are wanted bit for bit (`ordered`), by torch's own sort and one sum after another.
 """
 
 from __future__ import annotations
@@ -13,21 +14,37 @@ import torch
 from torch.nn.functional import embedding_bag, pad
 
 
+def add_rows(matrix: torch.Tensor, rows: torch.Tensor, values: torch.Tensor, *, ordered: bool) -> None:
+    """Add values [U, D] to rows [U] of a matrix, in place; rows may repeat.
+
+    Parameters
+    ----------
+    matrix, rows, values : tensors
+    ordered : bool
+        In the same order every time, on an accelerator, too: index_put_ sorts the rows there, and is slower for it.
+    """
+    if ordered:
+        matrix.index_put_((rows,), values, accumulate=True)
+    else:
+        # An index that is expanded, not stored, takes torch's sorted path: 4 times faster than index_add_ on a CPU.
+        matrix.scatter_add_(0, rows.unsqueeze(1).expand(-1, values.shape[1]), values)
+
+
 @dataclass
 class RowUpdate:
-    """Rows to add to one weight matrix: values [U, D] at rows [U]."""
+    """Rows to add to one weight matrix: values [U, D] at rows [U]. `ordered` as in `add_rows`."""
 
     matrix: torch.Tensor
     rows: torch.Tensor
     values: torch.Tensor
+    ordered: bool = False
 
     def apply(self, columns: slice | None = None) -> None:
         """Add the values in place; rows may repeat. `columns` restricts it to a part of the dimensions."""
         matrix, values = self.matrix, self.values
         if columns is not None:
             matrix, values = matrix[:, columns], values[:, columns]
-        # An index that is expanded, not stored, takes torch's sorted path: 4 times faster than index_add_ here.
-        matrix.scatter_add_(0, self.rows.unsqueeze(1).expand(-1, values.shape[1]), values)
+        add_rows(matrix, self.rows, values, ordered=self.ordered)
 
 
 @dataclass
@@ -46,6 +63,8 @@ class RowSums:
         Factor of each term, in the order of the terms; None means 1.
     order : int64 tensor [M] or None
         The values' own places, in the order of the terms: for weights that are known only later.
+    ordered : bool
+        As in `add_rows`.
     """
 
     rows: torch.Tensor
@@ -53,6 +72,7 @@ class RowSums:
     starts: torch.Tensor | None = None
     weights: torch.Tensor | None = None
     order: torch.Tensor | None = None
+    ordered: bool = False
 
     def sums(self, values: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Values [*, D] weighted and summed: [U, D]. `weights` [M], in the values' order, replace those prepared.
@@ -71,18 +91,20 @@ class RowSums:
 
     def update(self, matrix: torch.Tensor, values: torch.Tensor, weights: torch.Tensor | None = None) -> RowUpdate:
         """The sums, to be added to a matrix."""
-        return RowUpdate(matrix, self.rows, self.sums(values, weights))
+        return RowUpdate(matrix, self.rows, self.sums(values, weights), self.ordered)
 
 
-def rows_as_they_come(rows: torch.Tensor, weights: torch.Tensor) -> list[RowSums]:
+def rows_as_they_come(rows: torch.Tensor, weights: torch.Tensor, *, ordered: bool) -> list[RowSums]:
     """Prepare k steps without sums: for rows most of which a step has once, which sorting would not pay for.
 
     Parameters
     ----------
     rows : int64 tensor [k, M]
     weights : tensor [k, M]
+    ordered : bool
+        As in `add_rows`.
     """
-    return [RowSums(of_step, weights=factor) for of_step, factor in zip(rows, weights, strict=True)]
+    return [RowSums(of_step, weights=factor, ordered=ordered) for of_step, factor in zip(rows, weights, strict=True)]
 
 
 def row_sums(
@@ -90,6 +112,8 @@ def row_sums(
     weights: torch.Tensor | None = None,
     sources: torch.Tensor | None = None,
     lengths: list[int] | None = None,
+    *,
+    ordered: bool = False,
 ) -> list[RowSums]:
     """Prepare the sums of k steps.
 
@@ -102,6 +126,8 @@ def row_sums(
         Which row of the values each entry stands for; entry m is value m if not given.
     lengths : k ints, optional
         Entries of each step that count, from the left; all if not given.
+    ordered : bool
+        As in `add_rows`; on a CPU they always are.
     """
     ends = lengths or [rows.shape[1]] * len(rows)
     if rows.device.type != "cpu":
@@ -110,6 +136,7 @@ def row_sums(
                 rows[k, :n],
                 None if sources is None else sources[k, :n],
                 weights=None if weights is None else weights[k, :n],
+                ordered=ordered,
             )
             for k, n in enumerate(ends)
         ]
@@ -145,21 +172,26 @@ class LineSums:
         The values, those of place 0 first; None: they are added as they come.
     starts : int64 tensor [length] or None
         First of each place's values in `order`.
+    ordered : bool
+        As in `add_rows`.
     """
 
     length: int
     places: torch.Tensor
     order: torch.Tensor | None = None
     starts: torch.Tensor | None = None
+    ordered: bool = False
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
         """Sums [length, D] of the values [M, D]; zero where no value goes."""
         if self.order is not None:
             return embedding_bag(self.order, values, self.starts, mode="sum")
-        return values.new_zeros((self.length, values.shape[1])).index_add_(0, self.places, values)
+        sums = values.new_zeros((self.length, values.shape[1]))
+        add_rows(sums, self.places, values, ordered=self.ordered)
+        return sums
 
 
-def line_sums(places: torch.Tensor, length: int) -> list[LineSums]:
+def line_sums(places: torch.Tensor, length: int, *, ordered: bool = False) -> list[LineSums]:
     """Prepare k steps' sums onto a line.
 
     Parameters
@@ -167,9 +199,11 @@ def line_sums(places: torch.Tensor, length: int) -> list[LineSums]:
     places : int64 tensor [k, M]
         Where each value goes, in [0, length).
     length : int
+    ordered : bool
+        As in `add_rows`; on a CPU they always are.
     """
     if places.device.type != "cpu":
-        return [LineSums(length, of_step) for of_step in places]
+        return [LineSums(length, of_step, ordered=ordered) for of_step in places]
     order, _ = _sorted(places)
     counts = torch.zeros((len(places), length), dtype=torch.int64).scatter_add_(1, places, torch.ones_like(places))
     starts = counts.cumsum(1).sub_(counts)

@@ -31,17 +31,20 @@ class Choice:
         the full softmax.
     reason : str
         Why these, for the log and for `model.engine_reason`.
+    ordered : bool
+        Rows are added in the same order every time, on a CUDA device.
     """
 
     device: torch.device
     engine: str
     reason: str
+    ordered: bool = False
 
     def build(self, job: Job, threads: int = 1) -> Engine:
         """The engine for a job. `threads` share the steps of the softmax engine; others are called by their threads."""
         builders: dict[str, Callable[[], Engine]] = {
             "reference": lambda: ReferenceEngine(job),
-            "torch": lambda: TorchEngine(job, self.device),
+            "torch": lambda: TorchEngine(job, self.device, ordered=self.ordered),
             "numba": lambda: _numba_engine(job),
             "softmax": lambda: SoftmaxEngine(job, self.device, threads=threads),
             "triton": lambda: _triton_engine(job, self.device, "tf32"),
@@ -147,7 +150,8 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
         "auto" (same as None), "torch", "numba" (CPU only), "triton" or "triton-ieee" (CUDA only), or "reference"
         (CPU only, slow); "softmax" with the full softmax.
     deterministic : bool
-        Asks for vectors that do not depend on the number of threads; CPU only.
+        Asks for the same vectors every time: on a CPU whatever the number of threads is, on a CUDA device by torch
+        operations that add in a fixed order. On no other device.
     softmax : bool
         The objective is the full softmax.
 
@@ -163,19 +167,23 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
     found, reason = _find_device(device, on_cpu=wants_reference or deterministic)
     if wants_reference and found.type != "cpu":
         raise EngineUnavailableError(f"engine='reference' runs on the CPU only, not on {found}; use engine='torch'")
-    if deterministic and found.type != "cpu":
-        raise EngineUnavailableError(f"deterministic=True is offered on the CPU only, not on {found}; use device='cpu'")
+    if deterministic and (found.type not in ("cpu", "cuda") or (softmax and found.type != "cpu")):
+        offered = "on the CPU only for the full softmax" if softmax else "on the CPU and on CUDA devices"
+        raise EngineUnavailableError(f"deterministic=True is offered {offered}, not on {found}; use device='cpu'")
     if softmax:
         return Choice(found, "softmax", f"{reason}; objective='softmax': products with the whole vocabulary")
     no_triton, no_numba = _triton_missing(found), _numba_missing(found)
+    if deterministic:  # numba's engine then trains in one thread
+        no_triton = no_triton or "deterministic=True needs engine 'torch'"
+    ordered = deterministic and found.type == "cuda"
     if engine is not None and engine != "auto":
         missing = no_triton if engine.startswith("triton") else no_numba if engine == "numba" else None
         if missing:
             raise EngineUnavailableError(f"engine={engine!r} was asked for, but {missing}; use engine='torch'")
-        return Choice(found, engine, f"{reason}; engine={engine!r} was asked for")
+        return Choice(found, engine, f"{reason}; engine={engine!r} was asked for", ordered)
     if no_triton is None:
         return Choice(found, "triton", f"{reason}; engine='auto': fused Triton kernels on a CUDA device")
     if no_numba is None:
         return Choice(found, "numba", f"{reason}; engine='auto': loops compiled by numba on a CPU")
     why = no_numba if found.type == "cpu" else no_triton
-    return Choice(found, "torch", f"{reason}; engine='auto': portable torch operations ({why})")
+    return Choice(found, "torch", f"{reason}; engine='auto': portable torch operations ({why})", ordered)

@@ -111,15 +111,19 @@ class TorchEngine:
     device : torch.device
     bags : bool, optional
         Train CBOW's Huffman paths as sparse rows (`PathBags`), not in blocks; chosen by device if not given.
+    ordered : bool
+        Add rows in the same order every time, on a CUDA device, too (`row_sums.add_rows`).
     """
 
     name = "torch"
     dense_top = True  # the busiest Huffman nodes meet all hidden rows in one product
 
-    def __init__(self, job: Job, device: torch.device | str = "cpu", *, bags: bool | None = None) -> None:
+    def __init__(
+        self, job: Job, device: torch.device | str = "cpu", *, bags: bool | None = None, ordered: bool = False
+    ) -> None:
         self.job = job
         self.device = torch.device(device)
-        self.frames = Frames(job, self.device)
+        self.frames = Frames(job, self.device, ordered=ordered)
         self._tree: Tree | None = None
         self._nodes: NodesOf | None = None
         if job.tables.paths is not None:
@@ -187,7 +191,7 @@ class TorchEngine:
             nodes = self._nodes.prepare(frame, window, step.alpha)
             if self.job.plan.inputs_ahead:
                 ahead = ahead_of(frame.examples, dtype).mul_(frame.scale).unsqueeze(2).unbind()
-        sums = rows_as_they_come(frame.line, frame.scale)
+        sums = rows_as_they_come(frame.line, frame.scale, ordered=self.frames.ordered)
         for k in range(steps):
             yield Unit(
                 frame.line[k], sums[k], shape, gather[k], spread[k], words[k], nodes[k], ahead[k], step.compute_loss
@@ -207,7 +211,7 @@ class TorchEngine:
         weight = weight.view(steps, groups, 1, plan.group)
         # Where most negatives are the center itself, they undo the moves: tiny vocabularies.
         ahead = ahead_of(frame.contexts, dtype).mul_(share.clamp_(min=0)).mul_(frame.row_scale[:, : share.shape[1]])
-        sums = rows_as_they_come(frame.rows, frame.row_scale)
+        sums = rows_as_they_come(frame.rows, frame.row_scale, ordered=self.frames.ordered)
         parts = zip(frame.rows, label, minus_q, weight, ahead.unsqueeze(2), sums, strict=True)
         return [Words(*part) for part in parts]
 

@@ -272,8 +272,8 @@ class NodesOf:
             minus_q,
             scale.view(*shape, 1),
             ahead.view(*shape, 1),
-            row_sums(rows, lengths=lengths),
-            line_sums(places.flatten(1), hidden),
+            row_sums(rows, lengths=lengths, ordered=self._frames.ordered),
+            line_sums(places.flatten(1), hidden, ordered=self._frames.ordered),
             strict=True,
         )
         return [[PathBlocks(*part)] for part in parts]
@@ -286,7 +286,7 @@ class NodesOf:
         examples = frame.examples.gather(1, owner).to(dtype).mul_(label >= 0)
         scale = self._frames.scale("nodes", rows, examples / NODE_PULL, alpha)
         lengths = crow[:, -1].tolist()
-        sums = row_sums(rows, sources=owner, lengths=lengths)
+        sums = row_sums(rows, sources=owner, lengths=lengths, ordered=self._frames.ordered)
         minus_q, label = examples.neg_(), label.to(dtype)
         return [
             [PathBags(crow[k], rows[k, :n], label[k, :n], minus_q[k, :n], scale[k, :n], sums[k])] if n else []

@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from torchw2v.ops.contract import HuffmanPaths
+
+
+@dataclass(frozen=True)
+class SplitPaths:
+    """Huffman paths in two parts: a dense top, and the rest, packed.
+
+    Attributes
+    ----------
+    signs : int8 array [V, M]
+        1 where the top's node is on a word's path with label 1, -1 with label 0, 0 off the path.
+    points : int32 array [P]
+        Nodes of the rest, one word's path after the other.
+    labels : float32 array [P]
+    lengths : int64 array [V]
+        Entries of each word's rest.
+    """
+
+    signs: np.ndarray
+    points: np.ndarray
+    labels: np.ndarray
+    lengths: np.ndarray
+
+
+def split_paths(paths: HuffmanPaths, dense: np.ndarray) -> SplitPaths:
+    """Take the nodes `dense` (int64 array [M]) out of all paths."""
+    vocabulary = len(paths.offsets) - 1
+    owner = np.repeat(np.arange(vocabulary), np.diff(paths.offsets))  # [P] word of each path entry
+    place = np.full(vocabulary, -1, dtype=np.int64)
+    place[dense] = np.arange(len(dense))
+    slot = place[paths.points]
+    on_top = slot >= 0
+    signs = np.zeros((vocabulary, len(dense)), dtype=np.int8)
+    signs[owner[on_top], slot[on_top]] = np.where(paths.labels[on_top] > 0, 1, -1)
+    lengths = np.bincount(owner[~on_top], minlength=vocabulary)
+    return SplitPaths(signs, paths.points[~on_top], paths.labels[~on_top], lengths)
 
 
 class Tree:
@@ -33,23 +70,15 @@ class Tree:
     def __init__(self, paths: HuffmanPaths, busiest: np.ndarray, dense_top: bool, device: torch.device) -> None:
         vocabulary = len(paths.offsets) - 1
         dense = busiest if dense_top else busiest[:0]
-        owner = np.repeat(np.arange(vocabulary), np.diff(paths.offsets))  # [P] word of each path entry
-        place = np.full(vocabulary, -1, dtype=np.int64)
-        place[dense] = np.arange(len(dense))
-        slot = place[paths.points]
-        on_top = slot >= 0
-        signs = np.zeros((vocabulary, len(dense)), dtype=np.int8)
-        signs[owner[on_top], slot[on_top]] = np.where(paths.labels[on_top] > 0, 1, -1)
-        lengths = np.bincount(owner[~on_top], minlength=vocabulary)
-
+        split = split_paths(paths, dense)
         self.device = device
         self.top = torch.from_numpy(dense).to(device)
-        self.top_signs = torch.from_numpy(signs).to(device)
+        self.top_signs = torch.from_numpy(split.signs).to(device)
         self.shared = torch.from_numpy(np.isin(np.arange(vocabulary), busiest)).to(device)
-        self._points = torch.from_numpy(paths.points[~on_top].astype(np.int64)).to(device)
-        self._labels = torch.from_numpy(paths.labels[~on_top]).to(device)
-        self._lengths = torch.from_numpy(lengths).to(device)
-        self._starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(device)
+        self._points = torch.from_numpy(split.points.astype(np.int64)).to(device)
+        self._labels = torch.from_numpy(split.labels).to(device)
+        self._lengths = torch.from_numpy(split.lengths).to(device)
+        self._starts = torch.from_numpy(np.cumsum(split.lengths) - split.lengths).to(device)
 
     def lengths(self, centers: torch.Tensor) -> torch.Tensor:
         """Entries of each center's packed path, in the shape of `centers`."""

@@ -1,35 +1,34 @@
 """The CUDA engine: checks, grids and launches; the arithmetic is in triton_kernels.py.
 
-Draws, windows, counts and caps are the torch engine's own, made on the device for a whole chunk at once; one launch
-then trains many steps. Its grid holds as many programs as the plan allows tokens in flight.
+A chunk is subsampled and its pairs are counted on the device (triton_chunks.py), then one launch trains all of its
+steps. Its grid holds as many programs as the plan allows tokens in flight. Nothing waits for the device: words, pairs
+and loss are summed there until `collect` asks for them.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from contextlib import nullcontext
+from typing import Any
 
+import numpy as np
 import torch
-import triton
 
-from torchw2v.constants import NODE_PULL
+from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
-from torchw2v.ops.frames import Frame, Part, ahead_of
 from torchw2v.ops.torch_engine import TorchEngine
+from torchw2v.ops.triton_chunks import ENTRIES, Chunks, Counted, power_of_two
 from torchw2v.ops.triton_kernels import cbow_negative, hierarchical, skip_gram_negative
 
 MAX_BAG_SLOTS = 128  # slots of a CBOW tile that a program holds; wider windows take the torch operations
-_ENTRIES = 32  # Huffman path entries of one product
 _WARPS = 8  # fewer registers a thread than 4; a multiprocessor holds one or two programs anyway
-_MAX_PREPARED_SLOTS = 2**22  # of one launch: 100 MB of counts and caps
+_TREE_STAGES = 2  # loads ahead in hierarchical softmax: with Triton's 3, 300 dimensions spill registers on sm_90
+_CHUNKS_AHEAD = 4  # that the host may ask for before the device has trained them
 
 
-def power_of_two(n: int) -> int:
-    """The least block size that Triton's products take and that holds n: a power of two, at least 16."""
-    return max(16, triton.next_power_of_2(n))
-
-
-class TritonEngine(TorchEngine):
+class TritonEngine:
     """Trains chunks by fused kernels on a CUDA (or ROCm) device.
 
     Parameters
@@ -43,66 +42,106 @@ class TritonEngine(TorchEngine):
     """
 
     name = "triton"
-    dense_top = False  # the kernel takes every node of a path alike
 
     def __init__(
         self, job: Job, device: torch.device | str = "cuda", *, precision: str = "tf32", snapshot: bool = False
     ) -> None:
-        super().__init__(job, device)
+        self.job, self.device = job, torch.device(device)
         self.precision, self.snapshot = precision, snapshot
         if job.plan.tile != power_of_two(job.plan.tile) or job.plan.group != power_of_two(job.plan.group):
             raise ValueError(f"tile {job.plan.tile} and group {job.plan.group} must be powers of two, at least 16")
         if job.plan.inputs_ahead:
             raise ValueError("the kernels read inputs as others leave them; make the plan with on_device=True")
-        if job.tables.cumulative is not None:
-            self._share32 = self._positive_share.to(torch.float32)
+        self.chunks = Chunks(job, self.device)
+        self._wide_bags: TorchEngine | None = None
+        in_flight = job.plan.step_tiles * job.plan.tile
+        # Read and set to zero by `collect`; losses are those of each program.
+        self.losses = torch.zeros(max(1, in_flight // job.plan.tile), dtype=torch.float64, device=self.device)
+        self._words = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._pairs = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._where = ""
+        self._asked: deque[torch.cuda.Event] = deque()
+
+    def hold(self, ids: np.ndarray, offsets: np.ndarray) -> None:
+        """Keep a corpus on the device; chunks of other buffers are copied there one by one.
+
+        Parameters
+        ----------
+        ids : int32 array
+        offsets : int64 array [S + 1]
+        """
+        self.chunks.tokens.hold(ids, offsets)
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
-        """Train the chunk's centers; programs read weights as others leave them.
+        """Ask the device to train the chunk's centers; programs read weights as others leave them.
+
+        Returns
+        -------
+        Tally
+            Empty, because nobody knows yet; `collect` does. Only where CBOW's window is so wide that torch operations
+            train it, these are its words, pairs and loss.
+        """
+        if chunk.start >= chunk.stop:
+            return Tally()
+        self._where = f"before token {chunk.first_position + chunk.stop} of the epoch, at alpha={step.alpha:g}"
+        reach = self.chunks.reach(chunk)
+        if not self.job.objective.skip_gram and self.job.plan.tile + 2 * reach > MAX_BAG_SLOTS:
+            self._wide_bags = self._wide_bags or TorchEngine(self.job, self.device)
+            return self._wide_bags.train_chunk(weights, chunk, step)
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            kept = self.chunks.keep(chunk, step.draw_key)
+            self._words += kept.effective_words
+            if reach:
+                blocks = (self.chunks.count(kept, reach, block) for block in range(self.chunks.blocks(reach)))
+                if self.snapshot:
+                    self._train_by_steps(weights, list(blocks), step)
+                else:
+                    for counted in blocks:
+                        _Launch(self, weights, weights, counted, step).train(0, len(counted.pairs))
+                        self._pairs += counted.pairs.sum()
+            self._keep_pace()
+        return Tally()
+
+    def _train_by_steps(self, weights: Weights, blocks: list[Counted], step: Step) -> None:
+        """Every step, and each block of its slots, from a copy of the weights."""
+        for number in range(len(blocks[0].pairs)):
+            for counted in blocks:
+                _Launch(self, self._snapshot(weights), weights, counted, step).train(number, number + 1)
+        for counted in blocks:
+            self._pairs += counted.pairs.sum()
+
+    def _keep_pace(self) -> None:
+        """Let the host run a few chunks ahead, no more: progress stays true, and Ctrl-C ends soon.
+
+        It waits for a chunk that was asked for some chunks ago, so the device never runs out of work.
+        """
+        if self.device.type == "cuda":
+            asked = torch.cuda.Event()
+            asked.record()
+            self._asked.append(asked)
+            if len(self._asked) > _CHUNKS_AHEAD:
+                self._asked.popleft().synchronize()
+
+    def collect(self, weights: Weights) -> Tally:
+        """Wait for the device: words, pairs and loss since the last call.
 
         Raises
         ------
         TrainingDivergedError
-            An input row of the chunk's last step is NaN or infinite.
+            A weight is NaN or infinite.
         """
-        tiles = self.frames.sampler.tiles(chunk, step.draw_key) if chunk.start < chunk.stop else None
-        if tiles is None or not len(tiles.centers):
-            return Tally() if tiles is None else Tally(effective_words=tiles.count)
-        slots = self.job.plan.tile + 2 * tiles.reach
-        if not self.job.objective.skip_gram and slots > MAX_BAG_SLOTS:
-            return super().train_chunk(weights, chunk, step)
-        tally = Tally(effective_words=tiles.count)
-        losses: list[torch.Tensor] = []
-        # With a snapshot, a launch is a step: its elements are too few for two.
-        for part in self.frames.parts(tiles, 0 if self.snapshot else _MAX_PREPARED_SLOTS * self.job.plan.tile):
-            frame = self.frames.make(weights, part, step, tally)
-            read = self._snapshot(weights) if self.snapshot else weights
-            launch = _Launch(self, read, weights, part, frame, step)
-            if self.job.objective.negative:
-                losses.append(launch.negative())
-            if self._tree is not None:
-                losses.append(launch.hierarchical(self._tree.packed_paths(frame.centers.view(-1, self.job.plan.tile))))
-        if step.compute_loss:
-            tally.loss = float(torch.stack([loss.sum(dtype=torch.float64) for loss in losses]).sum())
-        if not math.isfinite(float(weights.inputs[frame.line[-1]].sum())):
+        matrices = [m for m in (weights.inputs, weights.outputs, weights.nodes) if m is not None]
+        sums = [matrix.sum(dtype=torch.float64) for matrix in matrices]
+        counts = [x.to(torch.float64) for x in (self._words, self._pairs, self.losses.sum())]
+        words, pairs, loss, *weight_sums = torch.stack(counts + sums).tolist()
+        for counter in (self._words, self._pairs, self.losses):
+            counter.zero_()
+        if not all(map(math.isfinite, weight_sums)):
             raise TrainingDivergedError(
-                f"a vector became NaN or infinite before token {chunk.first_position + chunk.stop} of the epoch, at "
-                f"alpha={step.alpha:g}. Lower alpha, or subsample frequent words more (a smaller `sample`)."
+                f"a vector became NaN or infinite {self._where}. Lower alpha, or subsample frequent words more (a "
+                "smaller `sample`)."
             )
-        return tally
-
-    def _scale_of_nodes(
-        self, frame: Frame, nodes: torch.Tensor, owner: torch.Tensor, label: torch.Tensor, alpha: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Alpha times the row caps of path entries [t, U], 0 for padding, and their `ahead_of`."""
-        assert self._tree is not None
-        real, steps = label >= 0, len(frame.line)
-        contexts = frame.contexts.view(len(nodes), -1).gather(1, owner)  # [t, U]
-        pairs = contexts if self.job.objective.skip_gram else contexts.clamp(max=1)
-        counted = (pairs * real).to(torch.float32).div_(NODE_PULL)
-        scale = self.frames.scale("nodes", nodes.view(steps, -1), counted.view(steps, -1), alpha).view(nodes.shape)
-        ahead = ahead_of(contexts, torch.float32).masked_fill_(self._tree.shared[nodes], 0.0)
-        return scale.mul_(real), ahead if self.job.objective.skip_gram else torch.zeros_like(ahead)
+        return Tally(int(words), int(pairs), loss)
 
     @staticmethod
     def _snapshot(weights: Weights) -> Weights:
@@ -120,80 +159,76 @@ def _rows_of(matrix: torch.Tensor) -> torch.Tensor:
 
 
 class _Launch:
-    """One launch: a frame of steps on the device, and the arguments that all kernels share."""
+    """The kernels of one block of a chunk's slots, and the arguments that all of them share."""
 
-    def __init__(
-        self,
-        engine: TritonEngine,
-        read: Weights,
-        write: Weights,
-        part: Part,
-        frame: Frame,
-        step: Step,
-    ) -> None:
-        plan, width = engine.job.plan, write.inputs.stride(0)
-        self.engine, self.read, self.write, self.frame, self.tiles_in_step = engine, read, write, frame, part.size
-        self.line = frame.line.to(torch.int32).contiguous()
-        self.first, self.last = (x[part.span].contiguous() for x in (part.tiles.first, part.tiles.last))
+    def __init__(self, engine: TritonEngine, read: Weights, write: Weights, counted: Counted, step: Step) -> None:
+        objective, plan, tables = engine.job.objective, engine.job.plan, engine.chunks.tables
+        width, kept = write.inputs.stride(0), counted.kept
+        self.engine, self.read, self.write, self.counted, self.tables = engine, read, write, counted, tables
+        self.arguments: dict[str, Any] = {
+            "p_kept": kept.tokens, "p_sizes": kept.sizes, "p_counters": counted.counters,
+            "p_input_pairs": tables.pairs["inputs"],
+            "p_lock": tables.share if write.input_lock is None else write.input_lock, "p_loss": engine.losses,
+            "room": kept.tokens.shape[1], "START": counted.start, "alpha": step.alpha, **kept.draws,
+            "B": plan.step_tiles, "C": engine.chunks.counters,
+        }  # fmt: skip
         # Rows are padded with zeros to whole 16 bytes: the kernels may as well train the padding, it stays zero.
-        self.geometry = {"D": width, "STRIDE": width, "BD": min(64, power_of_two(width)), "T": plan.tile}
-        self.slots = {"OWN": part.tiles.reach - part.start, "START": part.start, "S": part.slots}
-        self.options = {"LOSS": step.compute_loss, "PRECISION": engine.precision, "num_warps": _WARPS}
-        self.alpha = step.alpha
-        self.in_flight = plan.step_tiles * plan.tile
+        self.constants = {
+            "D": width, "STRIDE": width, "BD": min(64, power_of_two(width)), "T": plan.tile, "SB": counted.slots,
+            "MAX_PULL": MAX_STALE_PULL,
+            "SHRINK": objective.shrink_windows, "LOCK": write.input_lock is not None, "LOSS": step.compute_loss,
+            "PRECISION": engine.precision, "num_warps": _WARPS,
+        }  # fmt: skip
 
-    def _grid(self, items: int, tokens: int) -> tuple[int]:
-        """Programs: as many as hold the tokens in flight, `tokens` each."""
-        return (max(1, min(items, self.in_flight // tokens)),)
+    def train(self, first: int, last: int) -> None:
+        """Train the steps [first, last), those of them that there are."""
+        steps = {"first_step": first, "last_step": last}
+        if self.engine.job.objective.negative:
+            self._negative(**steps)
+        if self.tables.has_nodes:
+            self._hierarchical(**steps)
 
-    def negative(self) -> torch.Tensor:
-        """Launch the kernel of negative sampling; returns the loss by item."""
-        engine, frame, plan = self.engine, self.frame, self.engine.job.plan
-        assert self.read.outputs is not None and self.write.outputs is not None
-        steps, length = self.line.shape
-        rows = frame.rows.to(torch.int32)
-        k_over_n = engine.job.objective.negative / plan.shared_negatives
+    def _programs(self, tokens: int, steps: int) -> int:
+        """As many as hold the tokens in flight, `tokens` each; no more than there may be work for."""
+        plan = self.engine.job.plan
+        return max(1, min(plan.step_tiles * plan.tile // tokens, steps * plan.step_tiles))
+
+    def _negative(self, first_step: int, last_step: int) -> None:
+        """Launch the kernel of negative sampling."""
+        engine, plan, counted = self.engine, self.engine.job.plan, self.counted
+        objective = engine.job.objective
+        arguments = {
+            **self.arguments, "first_step": first_step, "last_step": last_step, "p_pairs": counted.pairs,
+            "p_alias": self.tables.alias, "p_share": self.tables.share, "p_output_pairs": self.tables.pairs["outputs"],
+            "p_inputs": self.read.inputs, "p_outputs": self.read.outputs,
+            "p_inputs_to": self.write.inputs, "p_outputs_to": self.write.outputs,
+            "lane": counted.lane, "vocabulary": len(self.tables.keep),
+            "k_over_n": objective.negative / plan.shared_negatives,
+        }  # fmt: skip
         noise = {"N": plan.shared_negatives, "NB": power_of_two(plan.shared_negatives)}
-        window = {"SB": power_of_two(self.slots["S"])}
-        matrices = self.read.inputs, self.read.outputs, self.write.inputs, self.write.outputs
-        scale = frame.scale.contiguous()
-        if engine.job.objective.skip_gram:
-            groups = length // plan.group
-            items, tiles = steps * groups, -(-self.tiles_in_step // groups)
-            loss = torch.zeros(items, device=self.line.device)
-            weight = frame.examples.to(torch.float32).mul_(k_over_n)
-            skip_gram_negative[self._grid(items, tiles * plan.tile)](
-                self.line, scale, weight, rows, frame.row_scale, engine._share32, self.first, self.last,
-                *matrices, loss, items, groups, self.tiles_in_step, length,
-                **self.slots, **self.geometry, **window, **noise, G=plan.group, TILES=tiles, **self.options,
+        if objective.skip_gram:
+            groups = -(-((plan.step_tiles - 1) * plan.tile + counted.slots) // plan.group)
+            programs = self._programs(-(-plan.step_tiles // groups) * plan.tile, last_step - first_step)
+            skip_gram_negative[(programs,)](
+                **arguments, p_examples=counted.examples, line=counted.examples.shape[1],
+                **self.constants, **noise, G=plan.group,
             )  # fmt: skip
         else:
-            items = steps * self.tiles_in_step
-            loss = torch.zeros(items, device=self.line.device)
-            cbow_negative[self._grid(items, plan.tile)](
-                self.line, scale, rows, frame.row_scale, engine._share32, self.first, self.last,
-                *matrices, loss, items, self.tiles_in_step, length,
-                **self.slots, k_over_n=k_over_n, **self.geometry, **window, **noise,
-                MEAN=engine.job.objective.cbow_mean, **self.options,
-            )  # fmt: skip
-        return loss
+            programs = self._programs(plan.tile, last_step - first_step)
+            cbow_negative[(programs,)](**arguments, **self.constants, **noise, MEAN=objective.cbow_mean)
 
-    def hierarchical(self, paths: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Launch the kernel of hierarchical softmax; returns the loss by item."""
-        objective, plan = self.engine.job.objective, self.engine.job.plan
-        assert self.read.nodes is not None and self.write.nodes is not None
-        nodes, owner, label = paths  # [t, U]
-        items, path = nodes.shape
-        scale, ahead = self.engine._scale_of_nodes(self.frame, nodes, owner, label, self.alpha)
-        hidden = power_of_two(self.slots["S"]) if objective.skip_gram else plan.tile
-        loss = torch.zeros(items, device=self.line.device)
-        grid = self._grid(items, plan.tile)
-        scratch = torch.empty(grid[0] * path * hidden, device=self.line.device)
-        hierarchical[grid](
-            self.line, self.frame.scale.contiguous(), nodes.to(torch.int32), owner.to(torch.int32), label, scale, ahead,
-            self.first, self.last, self.read.inputs, self.read.nodes, self.write.inputs, self.write.nodes,
-            scratch, loss, items, self.tiles_in_step, self.line.shape[1], path,
-            **self.slots, **self.geometry, SB=power_of_two(self.slots["S"]), UB=_ENTRIES,
-            SKIP_GRAM=objective.skip_gram, MEAN=objective.cbow_mean, **self.options,
+    def _hierarchical(self, first_step: int, last_step: int) -> None:
+        """Launch the kernel of hierarchical softmax."""
+        objective, plan, tables = self.engine.job.objective, self.engine.job.plan, self.tables
+        programs, path = self._programs(plan.tile, last_step - first_step), tables.path * plan.tile + len(tables.top)
+        hidden = self.counted.slots if objective.skip_gram else plan.tile
+        scratch = torch.empty(programs * path * (hidden + 2), device=self.engine.device)
+        hierarchical[(programs,)](
+            **self.arguments, first_step=first_step, last_step=last_step, p_top_counters=self.counted.top,
+            p_top=tables.top, p_top_signs=tables.top_signs, p_starts=tables.starts, p_paths=tables.paths,
+            p_node_pairs=tables.pairs["nodes"], p_inputs=self.read.inputs, p_nodes=self.read.nodes,
+            p_inputs_to=self.write.inputs, p_nodes_to=self.write.nodes, p_scratch=scratch,
+            p_scratch_node=torch.empty(programs * path, dtype=torch.int32, device=self.engine.device),
+            path=path, **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
+            SKIP_GRAM=objective.skip_gram, MEAN=objective.cbow_mean, num_stages=_TREE_STAGES,
         )  # fmt: skip
-        return loss

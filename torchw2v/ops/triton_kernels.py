@@ -8,23 +8,43 @@ The mathematics is that of torch_engine.py (Mikolov et al. 2013b, arXiv:1310.454
 are walked BD dimensions at a time, twice: once for the scores, once for the updates, when they come from the cache.
 So registers do not grow with the dimension, and dimensions past D are masked: they cost no memory traffic.
 
+Windows and negatives are drawn in registers (triton_sampling.py), from kept tokens whose number only the device knows.
+
 `p_inputs` and its like are read, `p_inputs_to` and its like are added to. In training they are the same matrix, shared
 without locks (Hogwild, Niu et al. 2011, arXiv:1106.5730); the tests give a snapshot to read, and get the reference's
 arithmetic exactly. Additions are relaxed atomics without a result: one `red.global.add` of up to 16 bytes each.
 
 Sizes that change from launch to launch are not specialized: one compiled variant serves them all.
 
-The grid is persistent: its programs are the tokens in flight (schedule.py), each takes every P-th piece of work.
+The grid is persistent: its programs are the tokens in flight (schedule.py), each takes every P-th piece of work of the
+steps `first_step` to `last_step`; of those that there are.
 """
 
 import triton
 import triton.language as tl
 
+from torchw2v.ops.triton_sampling import (
+    OF_NODES,
+    counted,
+    groups_of,
+    input_scale,
+    line_start,
+    output_scale,
+    path_ends,
+    path_entries,
+    row_scale,
+    step_noise,
+    tile_window,
+    tiles_of,
+    wide,
+    words_at,
+)
 
-@triton.jit
-def _wide(n):
-    """An index as int64, a loop's own (an int in Triton's interpreter) too."""
-    return tl.zeros((), dtype=tl.int64) + n
+# What changes from launch to launch.
+_SIZES = [
+    "room", "line", "first_step", "last_step", "START", "lane", "window", "key_1", "key_2", "base_low", "base_high",
+    "vocabulary", "path", "B", "C",
+]  # fmt: skip
 
 
 @triton.jit
@@ -48,82 +68,95 @@ def _add_rows(p_matrix, b_index, o_d, b_values, m, D: tl.constexpr, STRIDE: tl.c
 
 
 @triton.jit
-def _window(p_first, p_last, o_tile, o_slot, m_slot, OWN, START, T: tl.constexpr):
-    """A of a tile: 1.0 where a slot is a context of a center, [T, S]."""
-    o_center = tl.arange(0, T)
-    b_first = tl.load(p_first + o_tile * T + o_center) - START
-    b_last = tl.load(p_last + o_tile * T + o_center) - START
-    inside = (o_slot[None, :] >= b_first[:, None]) & (o_slot[None, :] <= b_last[:, None]) & m_slot[None, :]
-    return (inside & (o_slot[None, :] != o_center[:, None] + OWN)).to(tl.float32)
+def _add_loss(p_loss, loss):
+    """Add to the program's own sum, float64."""
+    tl.store(p_loss + tl.program_id(0), tl.load(p_loss + tl.program_id(0)) + loss)
 
 
-@triton.jit(do_not_specialize=["items", "groups", "tiles", "length", "OWN", "START", "S"])
+@triton.jit
+def _part_ahead(b_m):
+    """(m - 1) / 2m of m contexts (frames.ahead_of)."""
+    return tl.maximum(b_m - 1.0, 0.0) / (2.0 * tl.maximum(b_m, 1.0))
+
+
+@triton.jit(do_not_specialize=_SIZES)
 def skip_gram_negative(
-    p_line, p_scale, p_weight, p_rows, p_row_scale, p_share, p_first, p_last,
+    p_kept, p_sizes, p_counters, p_examples, p_pairs, p_alias, p_share, p_input_pairs, p_output_pairs, p_lock,
     p_inputs, p_outputs, p_inputs_to, p_outputs_to, p_loss,
-    items, groups, tiles, length, OWN, START, S,
+    room, line, first_step, last_step, START, lane, window, key_1, key_2, base_low, base_high, vocabulary,
+    B, C, alpha, k_over_n,
     D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
-    G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr, TILES: tl.constexpr,
-    LOSS: tl.constexpr, PRECISION: tl.constexpr,
+    G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr, MAX_PULL: tl.constexpr,
+    SHRINK: tl.constexpr, LOCK: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Skip-gram with negative sampling: item (step, group) trains TILES tiles of centers and a group of negatives.
+    """Skip-gram with negative sampling: item (step, group) trains some tiles of centers and a group of negatives.
 
     Centers, tile by tile: scores = Z X', g = A - share * A * sigmoid(scores), dX = g' Z, dZ = g X.
     Negatives: the slots g, g + groups, ... of the step's line against N shared rows,
     g = -weight * sigmoid(scores), weight = K/N * the slot's pairs.
     """
-    o_slot, o_center = tl.arange(0, SB), tl.arange(0, T)
     o_hidden, o_negative, o_block = tl.arange(0, G), tl.arange(0, NB), tl.arange(0, BD)
-    m_slot, m_center, m_hidden, m_negative = o_slot < S, o_center < T, o_hidden < G, o_negative < N
-    for item in range(tl.program_id(0), items, tl.num_programs(0)):
-        step, group = item // groups, item % groups
-        o_line, o_row = _wide(step) * length, _wide(step) * (tiles * T + groups * N)
+    tiles, S = tiles_of(p_sizes, START, T, SB)
+    steps, whole = (tiles + B - 1) // B, groups_of(B, S, T, G, True)
+    items = (steps - 1) * whole + groups_of(tiles - (steps - 1) * B, S, T, G, True)  # the last step may be smaller
+    items = tl.where(tiles > 0, tl.minimum(last_step * whole, items), 0)
+    total = tl.zeros((), dtype=tl.float64)
+    for item in range(first_step * whole + tl.program_id(0), items, tl.num_programs(0)):
+        step = tl.minimum(item // whole, steps - 1)
+        group = item - step * whole
+        in_step = tl.minimum(B, tiles - step * B)
+        groups = groups_of(in_step, S, T, G, True)
         loss = 0.0
-        for n in range(TILES):
-            tile = group * TILES + n
-            if tile < tiles:
-                b_word = tl.load(p_line + o_line + tile * T + o_slot, mask=m_slot, other=0)
-                b_scale = tl.load(p_scale + o_line + tile * T + o_slot, mask=m_slot, other=0.0)
-                b_center = tl.load(p_rows + o_row + tile * T + o_center)
-                b_center_scale = tl.load(p_row_scale + o_row + tile * T + o_center)
-                b_share = tl.load(p_share + b_center)
-                b_a = _window(p_first, p_last, _wide(step) * tiles + tile, o_slot, m_slot, OWN, START, T)
-                b_m = tl.sum(b_a, 1)
-                b_ahead = tl.maximum(b_m - 1.0, 0.0) / (2.0 * tl.maximum(b_m, 1.0))
-                b_ahead *= tl.maximum(b_share, 0.0)  # torch_engine._ahead, _prepare_words
-                b_score = tl.zeros((T, SB), dtype=tl.float32)
-                for d in range(0, D, BD):
-                    b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
-                    b_z = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
-                    b_score = tl.dot(b_z, tl.trans(b_x), b_score, input_precision=PRECISION)
-                if LOSS:
-                    loss += tl.sum(b_a * (b_share[:, None] * _softplus(b_score) - b_score))
-                b_g = b_a * (1.0 - b_share[:, None] * tl.sigmoid(b_score))
-                for d in range(0, D, BD):
-                    b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
-                    b_z = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
-                    b_dz = tl.dot(b_g, b_x, input_precision=PRECISION) * b_center_scale[:, None]
-                    b_dx = tl.dot(tl.trans(b_g), b_z + b_ahead[:, None] * b_dz, input_precision=PRECISION)
-                    b_dx *= b_scale[:, None]
-                    _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_slot, D, STRIDE)
-                    _add_rows(p_outputs_to, b_center, d + o_block, b_dz, m_center, D, STRIDE)
+        share_of_tiles = (in_step + groups - 1) // groups
+        for number in range(group * share_of_tiles, tl.minimum((group + 1) * share_of_tiles, in_step)):
+            b_word, b_center, b_a = tile_window(
+                p_kept, p_sizes, room, step * B + number, START, S, window, key_1, key_2, base_low, base_high,
+                T, SB, SHRINK,
+            )  # fmt: skip
+            b_m = tl.sum(b_a, 1)
+            m_slot, m_center = tl.sum(b_a, 0) > 0, b_m > 0
+            b_share = tl.load(p_share + b_center)
+            b_ahead = _part_ahead(b_m) * tl.maximum(b_share, 0.0)  # where most negatives are the center, they undo it
+            b_score = tl.zeros((T, SB), dtype=tl.float32)
+            for d in range(0, D, BD):
+                b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
+                b_z = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
+                b_score = tl.dot(b_z, tl.trans(b_x), b_score, input_precision=PRECISION)
+            if LOSS:
+                loss += tl.sum(b_a * (b_share[:, None] * _softplus(b_score) - b_score))
+            b_g = b_a * (1.0 - b_share[:, None] * tl.sigmoid(b_score))
+            once = tl.load(p_pairs + step).to(tl.float32) / (groups * N)
+            b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
+            b_center_scale = output_scale(p_counters, p_output_pairs, step, b_center, once, alpha, C, MAX_PULL)
+            for d in range(0, D, BD):
+                b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
+                b_z = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
+                b_dz = tl.dot(b_g, b_x, input_precision=PRECISION) * b_center_scale[:, None]
+                b_dx = tl.dot(tl.trans(b_g), b_z + b_ahead[:, None] * b_dz, input_precision=PRECISION)
+                b_dx *= b_scale[:, None]
+                _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_slot, D, STRIDE)
+                _add_rows(p_outputs_to, b_center, d + o_block, b_dz, m_center, D, STRIDE)
 
-        o_place = o_line + o_hidden * groups + group
-        b_word, b_scale = tl.load(p_line + o_place), tl.load(p_scale + o_place)
-        b_weight = tl.load(p_weight + o_place)
-        o_noise = o_row + tiles * T + group * N + o_negative
-        b_noise = tl.load(p_rows + o_noise, mask=m_negative, other=0)
-        b_noise_scale = tl.load(p_row_scale + o_noise, mask=m_negative, other=0.0)
+        o_place = o_hidden * groups + group
+        b_examples = tl.load(p_examples + wide(step) * line + o_place, mask=o_place < line, other=0)
+        m_hidden, m_negative = b_examples > 0, o_negative < N
+        b_word = words_at(p_kept, p_sizes, line_start(p_sizes, step * B, START, T) + o_place)
+        b_noise = step_noise(
+            p_kept, p_sizes, p_alias, room, step, group, lane, key_1, key_2, base_low, base_high, vocabulary,
+            B, T, N, NB,
+        )  # fmt: skip
         b_score = tl.zeros((NB, G), dtype=tl.float32)
         for d in range(0, D, BD):
             b_x = _rows(p_inputs, b_word, d + o_block, m_hidden, D, STRIDE)
             b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
             b_score = tl.dot(b_z, tl.trans(b_x), b_score, input_precision=PRECISION)
-        b_q = tl.where(m_negative[:, None], b_weight[None, :], 0.0)
+        b_q = tl.where(m_negative[:, None], b_examples.to(tl.float32)[None, :] * k_over_n, 0.0)
         if LOSS:
-            loss += tl.sum(b_q * _softplus(b_score))
-            tl.store(p_loss + item, loss)
+            total += (loss + tl.sum(b_q * _softplus(b_score))).to(tl.float64)
         b_g = -b_q * tl.sigmoid(b_score)
+        once = tl.load(p_pairs + step).to(tl.float32) / (groups * N)
+        b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
+        b_noise_scale = output_scale(p_counters, p_output_pairs, step, b_noise, once, alpha, C, MAX_PULL)
         for d in range(0, D, BD):
             b_x = _rows(p_inputs, b_word, d + o_block, m_hidden, D, STRIDE)
             b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
@@ -131,6 +164,8 @@ def skip_gram_negative(
             b_dz = tl.dot(b_g, b_x, input_precision=PRECISION) * b_noise_scale[:, None]
             _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_hidden, D, STRIDE)
             _add_rows(p_outputs_to, b_noise, d + o_block, b_dz, m_negative, D, STRIDE)
+    if LOSS:
+        _add_loss(p_loss, total)
 
 
 @triton.jit
@@ -146,34 +181,36 @@ def _bags(b_a, MEAN: tl.constexpr):
     return b_a, b_shared
 
 
-@triton.jit(do_not_specialize=["items", "tiles", "length", "OWN", "START", "S"])
+@triton.jit(do_not_specialize=_SIZES)
 def cbow_negative(
-    p_line, p_scale, p_rows, p_row_scale, p_share, p_first, p_last,
+    p_kept, p_sizes, p_counters, p_pairs, p_alias, p_share, p_input_pairs, p_output_pairs, p_lock,
     p_inputs, p_outputs, p_inputs_to, p_outputs_to, p_loss,
-    items, tiles, length, OWN, START, S, k_over_n,
+    room, first_step, last_step, START, lane, window, key_1, key_2, base_low, base_high, vocabulary,
+    B, C, alpha, k_over_n,
     D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
-    N: tl.constexpr, NB: tl.constexpr, MEAN: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
+    N: tl.constexpr, NB: tl.constexpr, MAX_PULL: tl.constexpr, SHRINK: tl.constexpr,
+    LOCK: tl.constexpr, MEAN: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """CBOW with negative sampling: item (step, tile) trains T hidden rows H = gather X against centers and N negatives.
+    """CBOW with negative sampling: item = tile, trains T hidden rows H = gather X against centers and N negatives.
 
     Centers: g = 1 - share * sigmoid(h . z), row by row; negatives: g = -K/N * sigmoid(Z H'); dX = spread' dH.
     """
-    o_slot, o_center = tl.arange(0, SB), tl.arange(0, T)
     o_negative, o_block = tl.arange(0, NB), tl.arange(0, BD)
-    m_slot, m_center, m_negative = o_slot < S, o_center < T, o_negative < N
-    for item in range(tl.program_id(0), items, tl.num_programs(0)):
-        step, tile = item // tiles, item % tiles
-        o_line, o_row = _wide(step) * length, _wide(step) * (tiles * T + tiles * N)
-        b_word = tl.load(p_line + o_line + tile * T + o_slot, mask=m_slot, other=0)
-        b_scale = tl.load(p_scale + o_line + tile * T + o_slot, mask=m_slot, other=0.0)
-        b_center = tl.load(p_rows + o_row + tile * T + o_center)
-        b_center_scale = tl.load(p_row_scale + o_row + tile * T + o_center)
+    m_negative = o_negative < N
+    tiles, S = tiles_of(p_sizes, START, T, SB)
+    total = tl.zeros((), dtype=tl.float64)
+    for item in range(first_step * B + tl.program_id(0), tl.minimum(last_step * B, tiles), tl.num_programs(0)):
+        step = item // B
+        b_word, b_center, b_a = tile_window(
+            p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
+        )
+        b_noise = step_noise(
+            p_kept, p_sizes, p_alias, room, step, item % B, lane, key_1, key_2, base_low, base_high, vocabulary,
+            B, T, N, NB,
+        )  # fmt: skip
         b_share = tl.load(p_share + b_center)
-        o_noise = o_row + tiles * T + tile * N + o_negative
-        b_noise = tl.load(p_rows + o_noise, mask=m_negative, other=0)
-        b_noise_scale = tl.load(p_row_scale + o_noise, mask=m_negative, other=0.0)
-        b_a = _window(p_first, p_last, item, o_slot, m_slot, OWN, START, T)
-        b_trained = (tl.sum(b_a, 1) > 0).to(tl.float32)  # centers with a context
+        m_slot, m_center = tl.sum(b_a, 0) > 0, tl.sum(b_a, 1) > 0
+        b_trained = m_center.to(tl.float32)  # centers with a context
         b_gather, b_spread = _bags(b_a, MEAN)
         b_own = tl.zeros((T,), dtype=tl.float32)
         b_score = tl.zeros((NB, T), dtype=tl.float32)
@@ -186,9 +223,13 @@ def cbow_negative(
         b_q = tl.where(m_negative[:, None], b_trained[None, :] * k_over_n, 0.0)
         if LOSS:
             own = tl.sum(b_trained * (b_share * _softplus(b_own) - b_own))
-            tl.store(p_loss + item, own + tl.sum(b_q * _softplus(b_score)))
+            total += (own + tl.sum(b_q * _softplus(b_score))).to(tl.float64)
         b_own_g = b_trained * (1.0 - b_share * tl.sigmoid(b_own))
         b_g = -b_q * tl.sigmoid(b_score)
+        once = tl.load(p_pairs + step).to(tl.float32) / (tl.minimum(B, tiles - step * B) * N)
+        b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
+        b_center_scale = output_scale(p_counters, p_output_pairs, step, b_center, once, alpha, C, MAX_PULL)
+        b_noise_scale = output_scale(p_counters, p_output_pairs, step, b_noise, once, alpha, C, MAX_PULL)
         for d in range(0, D, BD):
             b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
             b_h = tl.dot(b_gather, b_x, input_precision=PRECISION)
@@ -201,75 +242,130 @@ def cbow_negative(
             _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_slot, D, STRIDE)
             _add_rows(p_outputs_to, b_center, d + o_block, b_dc, m_center, D, STRIDE)
             _add_rows(p_outputs_to, b_noise, d + o_block, b_dz, m_negative, D, STRIDE)
+    if LOSS:
+        _add_loss(p_loss, total)
 
 
-@triton.jit(do_not_specialize=["items", "tiles", "length", "path", "OWN", "START", "S"])
+@triton.jit
+def _hidden(
+    p_inputs, b_word, o_d, b_gather, m_slot, D: tl.constexpr, STRIDE: tl.constexpr, SKIP_GRAM: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Hidden rows at dimensions o_d: the slots' own rows in skip-gram, [SB, BD]; one a center in CBOW, [T, BD]."""
+    b_h = _rows(p_inputs, b_word, o_d, m_slot, D, STRIDE)
+    if not SKIP_GRAM:
+        b_h = tl.dot(b_gather, b_h, input_precision=PRECISION)
+    return b_h
+
+
+@triton.jit
+def _met(b_of_center, b_a, SKIP_GRAM: tl.constexpr):
+    """How often nodes meet hidden rows, from their centers' [U, T]: all contexts, or CBOW's one row a center."""
+    if SKIP_GRAM:
+        b_q = tl.dot(b_of_center, b_a, input_precision="tf32")  # small whole numbers are exact
+    else:
+        b_q = b_of_center * (tl.sum(b_a, 1) > 0).to(tl.float32)[None, :]
+    return b_q
+
+
+@triton.jit(do_not_specialize=_SIZES)
 def hierarchical(
-    p_line, p_scale, p_node, p_owner, p_label, p_node_scale, p_ahead, p_first, p_last,
-    p_inputs, p_nodes, p_inputs_to, p_nodes_to, p_scratch, p_loss,
-    items, tiles, length, path, OWN, START, S,
-    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr, UB: tl.constexpr,
+    p_kept, p_sizes, p_counters, p_top_counters, p_top, p_top_signs, p_starts, p_paths,
+    p_input_pairs, p_node_pairs, p_lock,
+    p_inputs, p_nodes, p_inputs_to, p_nodes_to, p_scratch, p_scratch_node, p_loss,
+    room, first_step, last_step, START, window, key_1, key_2, base_low, base_high, path, B, C, alpha,
+    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
+    UB: tl.constexpr, M: tl.constexpr, TOP: tl.constexpr,
+    MAX_PULL: tl.constexpr, NODE_PULL: tl.constexpr, SHRINK: tl.constexpr, LOCK: tl.constexpr,
     SKIP_GRAM: tl.constexpr, MEAN: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Hierarchical softmax: item (step, tile) trains the nodes on the paths of T centers, `path` entries.
+    """Hierarchical softmax: item = tile, trains the nodes on the paths of T centers.
 
-    Entry u, a node of center o(u), meets the hidden rows r of that center: g = Q (label - sigmoid(z . h)). Pulls go
-    through a scratch block, so that hidden rows are added to once a tile and not once a block of entries.
+    The TOP busiest nodes are on nearly every path: each is one entry, which meets all hidden rows of the tile, so that
+    what the tile asks of it is summed by a product and added once. With P and N, positive and all examples of node and
+    row: g = P - N sigmoid(z . h).
+
+    The rest of the paths is taken UB entries at a time: entry u, a node of center o(u), meets the hidden rows r of that
+    center: g = Q (label - sigmoid(z . h)). Pulls go through a scratch block of `path` entries, the top's first, so that
+    hidden rows are added to once a tile and not once a block of entries.
     """
     R: tl.constexpr = SB if SKIP_GRAM else T
-    o_slot, o_hidden, o_block, o_entry = tl.arange(0, SB), tl.arange(0, R), tl.arange(0, BD), tl.arange(0, UB)
-    m_slot = o_slot < S
-    p_mine = p_scratch + _wide(tl.program_id(0)) * path * R
-    for item in range(tl.program_id(0), items, tl.num_programs(0)):
-        step, tile = item // tiles, item % tiles
-        o_line, o_path = _wide(step) * length, _wide(item) * path
-        b_word = tl.load(p_line + o_line + tile * T + o_slot, mask=m_slot, other=0)
-        b_scale = tl.load(p_scale + o_line + tile * T + o_slot, mask=m_slot, other=0.0)
-        b_a = _window(p_first, p_last, item, o_slot, m_slot, OWN, START, T)
+    o_hidden, o_block, o_entry = tl.arange(0, R), tl.arange(0, BD), tl.arange(0, UB)
+    o_top = tl.arange(0, M)
+    p_mine = p_scratch + wide(tl.program_id(0)) * path * (R + 2)  # pulls, then scales and parts ahead
+    p_scales = p_mine + path * R
+    p_my_nodes = p_scratch_node + wide(tl.program_id(0)) * path
+    p_rest, p_rest_scales, p_rest_nodes = p_mine + M * R, p_scales + 2 * M, p_my_nodes + M
+    b_top = tl.load(p_top + o_top)
+    tiles, S = tiles_of(p_sizes, START, T, SB)
+    total = tl.zeros((), dtype=tl.float64)
+    for item in range(first_step * B + tl.program_id(0), tl.minimum(last_step * B, tiles), tl.num_programs(0)):
+        step = item // B
+        b_word, b_center, b_a = tile_window(
+            p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
+        )
         b_gather, b_spread = _bags(b_a, MEAN)
-        b_trained = (tl.sum(b_a, 1) > 0).to(tl.float32)
+        b_m = tl.sum(b_a, 1)
+        m_slot = tl.sum(b_a, 0) > 0
+        b_from, b_end = path_ends(p_starts, b_center, b_m)
+        entries = tl.max(b_end, 0)
         loss = 0.0
-        for u in range(0, path, UB):
-            m_entry = u + o_entry < path
-            b_node = tl.load(p_node + o_path + u + o_entry, mask=m_entry, other=0)
-            b_owner = tl.load(p_owner + o_path + u + o_entry, mask=m_entry, other=0)
-            b_label = tl.load(p_label + o_path + u + o_entry, mask=m_entry, other=-1.0)  # -1 is padding
-            # Q[u, r] = A[o(u), r] in skip-gram; CBOW: 1 where r is o(u) and has a context. A one-hot product reads it.
-            b_one = ((b_owner[:, None] == tl.arange(0, T)[None, :]) & (b_label >= 0)[:, None]).to(tl.float32)
-            if SKIP_GRAM:
-                b_q = tl.dot(b_one, b_a, input_precision="tf32")  # zeros and ones are exact
-            else:
-                b_q = b_one * b_trained[None, :]
+
+        b_top_score = tl.zeros((M, R), dtype=tl.float32)
+        for d in range(0, D, BD):
+            b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
+            b_top_z = _rows(p_nodes, b_top, d + o_block, o_top < TOP, D, STRIDE)
+            b_top_score = tl.dot(b_top_z, tl.trans(b_h), b_top_score, input_precision=PRECISION)
+        b_sign = tl.load(p_top_signs + o_top[:, None] + b_center.to(tl.int64)[None, :] * M).to(tl.float32)  # [M, T]
+        b_positive, b_all = _met((b_sign > 0).to(tl.float32), b_a, SKIP_GRAM), _met(tl.abs(b_sign), b_a, SKIP_GRAM)
+        if LOSS:
+            loss += tl.sum(b_all * _softplus(b_top_score) - b_positive * b_top_score)
+        b_top_counted = tl.load(p_top_counters + wide(step) * M + o_top).to(tl.float32) / NODE_PULL
+        b_top_scale = row_scale(p_node_pairs, b_top, b_top_counted, alpha, MAX_PULL)
+        tl.store(p_mine + o_top[:, None] * R + o_hidden[None, :], b_positive - b_all * tl.sigmoid(b_top_score))
+        tl.store(p_my_nodes + o_top, b_top)
+        tl.store(p_scales + 2 * o_top, tl.where(tl.sum(b_all, 1) > 0, b_top_scale, 0.0))
+        tl.store(p_scales + 2 * o_top + 1, tl.zeros((M,), dtype=tl.float32))
+
+        for u in range(0, entries, UB):
+            m_entry = u + o_entry < entries
+            b_node, b_label, b_one = path_entries(p_paths, b_from, b_end, u, UB, T)
+            b_q = _met(b_one, b_a, SKIP_GRAM)
             b_score = tl.zeros((UB, R), dtype=tl.float32)
             for d in range(0, D, BD):
-                b_h = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
-                if not SKIP_GRAM:
-                    b_h = tl.dot(b_gather, b_h, input_precision=PRECISION)
+                b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
                 b_z = _rows(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
                 b_score = tl.dot(b_z, tl.trans(b_h), b_score, input_precision=PRECISION)
             if LOSS:
                 loss += tl.sum(b_q * (_softplus(b_score) - b_label[:, None] * b_score))
             b_g = b_q * (b_label[:, None] - tl.sigmoid(b_score))
-            tl.store(p_mine + (u + o_entry)[:, None] * R + o_hidden[None, :], b_g, mask=m_entry[:, None])
+            tl.store(p_rest + (u + o_entry)[:, None] * R + o_hidden[None, :], b_g, mask=m_entry[:, None])
+            b_counted = counted(p_counters, step, b_node, C, OF_NODES) / NODE_PULL
+            b_scale = row_scale(p_node_pairs, b_node, b_counted, alpha, MAX_PULL)
+            tl.store(p_rest_nodes + u + o_entry, b_node, mask=m_entry)
+            tl.store(p_rest_scales + 2 * (u + o_entry), b_scale, mask=m_entry)
+            b_ahead = _part_ahead(tl.sum(b_q, 1) if SKIP_GRAM else tl.zeros((UB,), dtype=tl.float32))
+            tl.store(p_rest_scales + 2 * (u + o_entry) + 1, b_ahead, mask=m_entry)
         if LOSS:
-            tl.store(p_loss + item, loss)
+            total += loss
+        b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
         tl.debug_barrier()  # the scratch is read in another layout than it was written in
         for d in range(0, D, BD):
-            b_h = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
-            if not SKIP_GRAM:
-                b_h = tl.dot(b_gather, b_h, input_precision=PRECISION)
+            b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
             b_dh = tl.zeros((R, BD), dtype=tl.float32)
-            for u in range(0, path, UB):
-                m_entry = u + o_entry < path
-                b_node = tl.load(p_node + o_path + u + o_entry, mask=m_entry, other=0)
-                b_node_scale = tl.load(p_node_scale + o_path + u + o_entry, mask=m_entry, other=0.0)
+            for u in range(0, M + entries, UB):
+                m_entry = u + o_entry < M + entries
+                b_node = tl.load(p_my_nodes + u + o_entry, mask=m_entry, other=0)
+                b_node_scale = tl.load(p_scales + 2 * (u + o_entry), mask=m_entry, other=0.0)
+                b_ahead = tl.load(p_scales + 2 * (u + o_entry) + 1, mask=m_entry, other=0.0)
                 b_g = tl.load(p_mine + (u + o_entry)[:, None] * R + o_hidden[None, :], mask=m_entry[:, None], other=0.0)
                 b_z = _rows(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
-                b_ahead = tl.load(p_ahead + o_path + u + o_entry, mask=m_entry, other=0.0)
                 b_dz = tl.dot(b_g, b_h, input_precision=PRECISION) * b_node_scale[:, None]
                 b_dh = tl.dot(tl.trans(b_g), b_z + b_ahead[:, None] * b_dz, b_dh, input_precision=PRECISION)
-                _add_rows(p_nodes_to, b_node, d + o_block, b_dz, m_entry & (b_node_scale > 0), D, STRIDE)
+                _add_rows(p_nodes_to, b_node, d + o_block, b_dz, b_node_scale > 0, D, STRIDE)
             if not SKIP_GRAM:
                 b_dh = tl.dot(tl.trans(b_spread), b_dh, input_precision=PRECISION)
             _add_rows(p_inputs_to, b_word, d + o_block, b_dh * b_scale[:, None], m_slot, D, STRIDE)
         tl.debug_barrier()  # before the scratch is written again
+    if LOSS:
+        _add_loss(p_loss, total)
