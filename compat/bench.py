@@ -35,6 +35,7 @@ from gensim.test.utils import datapath
 from compat import fasttext_side
 from compat.measure import forget_peak, resident
 from torchw2v import TorchWord2Vec
+from torchw2v.plot import benchmark_bars
 
 MODES = {
     "sg-ns": {"sg": 1, "hs": 0, "negative": 5},
@@ -223,6 +224,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--engine", default="auto", help="torchw2v's engine (numba, torch)")
     parser.add_argument("--deterministic", action="store_true", help="torchw2v with deterministic=True")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
+    parser.add_argument("--plot", type=Path, help="draw speed and quality as bars into this PNG file (matplotlib)")
     return parser.parse_args()
 
 
@@ -257,6 +259,8 @@ def main() -> None:
     print(table(rows, modes))
     if args.csv:
         append_rows(args.csv, rows)
+    if args.plot:
+        benchmark_bars(rows, ("raw_words_per_s", *QUALITIES)).savefig(args.plot, dpi=150)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,11 @@ def rows_of(path):
 
 
 def test_bench_warns_of_a_small_corpus_and_writes_a_row_for_each_run(tmp_path):
-    rows = tmp_path / "rows.csv"
-    settings = ("--epochs", 1, "--vector-size", 8, "--seeds", 2, "--csv", rows)
+    rows, bars = tmp_path / "rows.csv", tmp_path / "bars.png"
+    settings = ("--epochs", 1, "--vector-size", 8, "--seeds", 2, "--csv", rows, "--plot", bars)
     printed = run("bench", "--modes", "sg-ns,cbow-hs", *settings)
     assert "too small a corpus for a verdict" in printed
+    assert bars.read_bytes().startswith(b"\x89PNG")
     written = rows_of(rows)
     assert [(row["mode"], row["side"], row["seed"]) for row in written] == [
         (mode, side, seed) for mode in ("sg-ns", "cbow-hs") for seed in "12" for side in ("gensim", "torchw2v")
