@@ -168,7 +168,7 @@ def test_damaged_checkpoint_leaves_the_one_before_it(damage, tmp_path, crash_aft
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_without_a_whole_checkpoint_each_is_named_with_its_fault(damage, tmp_path, crash_after):
-    interrupted(tmp_path, crash_after, 8, workers=1)
+    interrupted(tmp_path, crash_after, 8, **LOCKSTEP)
     names = CheckpointFolder(tmp_path)
     for number in names.numbers():
         damage(Path(names.file(number)), Path(names.file(number)).read_bytes())
