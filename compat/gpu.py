@@ -15,7 +15,6 @@ float32, speed and quality side by side.
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
 import logging
 import os
@@ -32,17 +31,15 @@ from typing import Any
 import gensim
 import torch
 from gensim.models.word2vec import LineSentence
-from gensim.test.utils import datapath
 
 from compat.analogies import analogies
 from compat.bench import MODES, append_rows, read_corpus, similarities, timed_train
+from compat.gpu_arguments import arguments
 from compat.ids import IdSentences, IdWord2Vec
 from compat.report import COLUMNS, OURS, SIDES, end_to_end_table, facts_of, picture, say, settler, speed_table
 from compat.zipf import prefix, zipf_corpus
 from torchw2v import TorchWord2Vec
 from torchw2v.corpus import ScannedCorpus
-from torchw2v.errors import EngineUnavailableError
-from torchw2v.ops.select import choose
 from torchw2v.scan import scan
 
 # Shares of the time left when a part begins; what a part leaves is there for the next ones.
@@ -53,12 +50,6 @@ WARM_WORDS = 2_000_000  # of a corpus in a warm-up; a hundredth of it still hold
 # A guess for the first gensim run, before one is measured: half of its slowest mode at 100 dimensions in
 # docs/benchmarks.md, where two workers share two cores.
 GENSIM_WORDS_PER_WORKER = 125_000
-
-SMOKE = {
-    "corpus": Path(datapath("lee_background.cor")), "zipf_words": 200_000, "zipf_vocabulary": 1000, "zipf_dim": 16,
-    "dims": [16], "epochs": 2, "runs": 1, "gensim_workers": 2, "device": "cpu", "engine": "torch",
-    "compare_engine": "numba" if importlib.util.find_spec("numba") else "torch", "no_tests": True, "budget": 300,
-}  # fmt: skip
 
 
 # ---- one acceptance --------------------------------------------------------------------------------------------------
@@ -413,105 +404,9 @@ def write_report(job: Acceptance) -> None:
         say(f"SKIPPED {line}")
 
 
-# ---- the command line ------------------------------------------------------------------------------------------------
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _counts(text: str) -> list[int]:
-    return [_count(part) for part in text.split(",")]
-
-
-def _modes(text: str) -> list[str]:
-    modes = text.split(",")
-    unknown = [mode for mode in modes if mode not in MODES]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"unknown mode {unknown[0]!r}; choose from {', '.join(MODES)}")
-    return modes
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"no such file: {text}")
-    return path
-
-
-def _output(text: str) -> Path:
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"no such folder: {path.parent}")
-    return path
-
-
-def _rows_file(text: str) -> Path:
-    path = _output(text)
-    if path.exists():
-        with path.open(newline="") as lines:
-            if tuple(next(csv.reader(lines), ())) != COLUMNS:
-                raise argparse.ArgumentTypeError(f"{text} holds other columns; give a new file")
-    return path
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m compat.gpu",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--corpus", type=_file, help="text, a sentence a line; may be compressed")
-    add("--words", type=_count, default=6_000_000, help="first words of it for the table (default 6000000)")
-    add("--ptb", type=_file, help="a second corpus for the table, read whole: Penn Treebank")
-    add("--zipf-words", type=_count, default=1_000_000_000, help="tokens of the synthetic corpus (default 10**9)")
-    add("--zipf-vocabulary", type=_count, default=1_000_000, help="its word types (default 10**6)")
-    add("--zipf-dim", type=_count, default=128, help="dimensions there (default 128)")
-    add("--modes", type=_modes, default=list(MODES), help=f"comma-separated, of {', '.join(MODES)} (default: all)")
-    add("--dims", type=_counts, default=[100, 128, 300], help="comma-separated (default 100,128,300)")
-    add("--epochs", type=_count, default=5, help="of the text corpora (default 5)")
-    add("--runs", type=_count, default=3, help="timed runs of ours, where time allows (default 3)")
-    add("--gensim-workers", type=_count, default=16, help="threads of gensim (default 16)")
-    add("--budget", type=_count, default=540, help="seconds for everything (default 540)")
-    add("--device", default="cuda", help="of ours (default cuda)")
-    add("--engine", default="triton", help="of ours (default triton)")
-    add("--compare-engine", default="triton-ieee", help="to compare it with (default triton-ieee); the same: none")
-    add("--no-tests", action="store_true", help="leave out `pytest -m 'gpu and not slow'`")
-    add("--commit", help="what the rows name as commit, where the source is no checkout")
-    add("--csv", type=_rows_file, help="append the rows to this file")
-    add("--plot", type=_output, help="write the roofline picture (PNG) to this file; needs matplotlib")
-    add("--smoke", action="store_true", help="tiny sizes on a CPU; sizes given as well still count")
-    return parser
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse and check the command line; what is wrong with it is said before anything runs, with exit code 2."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    if args.smoke:
-        parser.set_defaults(**SMOKE)
-        args = parser.parse_args(argv)
-    elif args.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.exit(
-            2, "python -m compat.gpu: torch sees no CUDA device here; --smoke tries the command itself on a CPU.\n"
-        )
-    if args.corpus is None:
-        parser.error("give --corpus FILE (text, a sentence a line), or --smoke")
-    try:
-        choice, other = (choose(args.device, engine) for engine in (args.engine, args.compare_engine))
-    except EngineUnavailableError as error:
-        parser.error(str(error))
-    # What "auto" stands for.
-    args.device, args.engine, args.compare_engine = str(choice.device), choice.engine, other.engine
-    return args
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the acceptance. Returns the exit code: 1 if GPU tests failed, else 0."""
-    args = arguments(argv)
+    args = arguments(argv, __doc__ or "")
     log = logging.getLogger("gensim")
     level = log.level
     log.setLevel(logging.ERROR)  # small corpora, and training again, are meant here

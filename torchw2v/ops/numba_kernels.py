@@ -18,6 +18,10 @@ which is the same arithmetic in another order: small matrix products from rows t
 place of three passes over memory a pair. It holds where all rows of a block are different; `_different` sees to it.
 As in gensim, a pair whose |score| has reached 6 is left alone, which keeps tiny vocabularies from exploding.
 Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. The same in plain steps: sequential.py.
+
+All of it stands in one file because numba keeps machine code until the file of the entry, `train_chunk`, changes: a
+function that it calls from another file could change unseen. So could the constants imported below, until torchw2v is
+installed anew.
 """
 
 from __future__ import annotations
@@ -173,7 +177,7 @@ def _width_of(typing, pattern):
     """D, a constant where the pattern is a record: then loops over rows are compiled without odd ends to look for.
 
     One core, D = 100, CPU time against the same loops with D read at run time: skip-gram 0.86 with negative sampling,
-    0.81 with hierarchical softmax.
+    0.81 with hierarchical softmax (`python -m compat.bench --workers 1`, with COMPILED_SIZES as it is and empty).
     """
     record = pattern.dtype
 

@@ -71,6 +71,10 @@ def _numba_missing(device: torch.device) -> str | None:
         return f"numba's engine runs on the CPU only, not on {device}"
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed (pip install 'torchw2v[numba]')"
+    try:
+        import numba  # noqa: F401 - it refuses to be imported beside a numpy that is too new for it
+    except ImportError as error:
+        return f"numba cannot be imported ({error})"
     return None
 
 
