@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from compat.run import EXPECTED, OURS, REPORT, expected_failures
+from compat.run import EXPECTED, REPORT, SIDE, expected_failures
 from compat.witness import watch
 from torchw2v.commands.run import patch_children
 from torchw2v.patch import patch_gensim
 
 # Before any test module is imported: some make subclasses of gensim's class.
-counts = watch()
-if os.environ[OURS] == "1":
+side = os.environ[SIDE]
+counts = watch(None if side == "gensim" else side)
+if side != "gensim":
     patch_gensim()
     patch_children()
 
@@ -60,5 +61,5 @@ def name_of(nodeid: str) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the record. Only our side has expected failures."""
-    expected = expected_failures(Path(os.environ[EXPECTED]).read_text()) if os.environ[OURS] == "1" else []
+    expected = expected_failures(Path(os.environ[EXPECTED]).read_text()) if side != "gensim" else []
     config.pluginmanager.register(Record(expected), "compat-record")

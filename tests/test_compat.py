@@ -16,9 +16,9 @@ pytest.importorskip("yaml", reason="compat.run needs torchw2v[test]")
 
 from compat import run, signatures, versions
 from compat.run import TESTS, Outcome, expected_failures, run_side, verdict
-from compat.witness import ROUTINES, Counts
+from compat.witness import ENGINES, ROUTINES, SIDES, Counts
 
-OURS = Counts(constructed=1, epochs=5, effective_words=100)
+OURS = Counts(constructed=1, epochs=5, effective_words=100, engines={"numba": 5})
 THEIRS = Counts(gensim_calls=dict.fromkeys(ROUTINES, 1))
 
 
@@ -72,13 +72,14 @@ def test_gensims_test_files_are_found():
     assert {"test_word2vec.py", "test_keyedvectors.py", "test_fasttext.py", "test_doc2vec.py"} <= names
 
 
-@pytest.mark.parametrize("side", run.SIDES)
+@pytest.mark.parametrize("side", SIDES)
 def test_gensims_tests_pass_and_the_counts_say_who_trained(side):
     pytest.importorskip("testfixtures", reason="gensim's tests import it; torchw2v[test]")
     done = run_side(side, [TESTS / "test_word2vec.py"], ["-k", "test_training or test_rng or test_persistence"])
     assert done.complete and not done.failures and done.tests["passed"] >= 6
     assert verdict({side: done}) == []
-    assert done.counts.proves_ours() is (side == "ours") and done.counts.proves_gensim() is (side == "gensim")
+    assert [done.counts.proves_ours(engine) for engine in ENGINES] == [side == engine for engine in ENGINES]
+    assert done.counts.proves_gensim() is (side == "gensim")
 
 
 SAMPLE = """
@@ -117,24 +118,24 @@ def entry(test, reason="differs"):
 
 
 def test_failures_and_errors_are_counted_and_named(sample):
-    theirs, ours = sample("gensim"), sample("ours")
+    theirs, ours = sample("gensim"), sample("numba")
     assert theirs.failures == ["test_sample.py::TestClass::test_error"] and theirs.tests["passed"] == 2
     assert ours.failures == ["test_sample.py::test_fails", "test_sample.py::TestClass::test_error"]
-    assert verdict({"gensim": theirs, "ours": ours}) == ["failed with our class: test_sample.py::test_fails"]
+    assert verdict({"gensim": theirs, "numba": ours}) == ["failed with our class on numba: test_sample.py::test_fails"]
 
 
 def test_expected_failure_is_counted_apart(sample):
-    ours = sample("ours", entry("test_sample.py::test_fails"))
+    ours = sample("numba", entry("test_sample.py::test_fails"))
     assert ours.tests == {"passed": 1, "xfailed": 1, "failed": 1, "skipped": 0}
 
 
 def test_expected_failure_that_passes_is_a_failure(sample):
-    assert "test_sample.py::test_passes" in sample("ours", entry("test_sample.py::test_passes")).failures
+    assert "test_sample.py::test_passes" in sample("numba", entry("test_sample.py::test_passes")).failures
 
 
 def test_expected_failure_that_names_no_test_is_an_error(sample):
-    ours = sample("ours", entry("test_sample.py::test_gone"))
-    assert not ours.complete and "ours: pytest did not finish" in verdict({"ours": ours})
+    ours = sample("numba", entry("test_sample.py::test_gone"))
+    assert not ours.complete and "numba: pytest did not finish" in verdict({"numba": ours})
 
 
 @pytest.mark.parametrize("text", ["- {test: a}", "- {test: a, reason: ' '}", entry("a") + entry("a"), "- {reason: b}"])
@@ -144,11 +145,14 @@ def test_entry_without_a_reason_or_twice_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "change", [{"constructed": 0}, {"epochs": 0}, {"effective_words": 0}, {"gensim_calls": {"a": 1}}]
-)
+    "change",
+    [{"constructed": 0}, {"epochs": 0, "engines": {}}, {"effective_words": 0}, {"gensim_calls": {"a": 1}},
+     {"engines": {"torch": 5}}, {"engines": {"numba": 4, "torch": 1}}],
+)  # fmt: skip
 def test_run_without_proof_of_who_trained_is_an_error(change):
     ours = outcome(dataclasses.replace(OURS, **change), complete=True)
-    assert any("no proof" in line for line in verdict({"ours": ours}))
+    assert any("no proof" in line for line in verdict({"numba": ours}))
+    assert verdict({"numba": outcome(OURS, complete=True)}) == []
 
 
 def test_control_that_saw_no_gensim_is_an_error():
@@ -156,7 +160,7 @@ def test_control_that_saw_no_gensim_is_an_error():
 
 
 def test_failure_on_both_sides_is_not_held_against_ours():
-    sides = {"gensim": outcome(THEIRS, ["t"], complete=True), "ours": outcome(OURS, ["t"], complete=True)}
+    sides = {"gensim": outcome(THEIRS, ["t"], complete=True), "numba": outcome(OURS, ["t"], complete=True)}
     assert verdict(sides) == []
 
 
