@@ -6,6 +6,7 @@ An entry without a member is an error, too.
 OVERRIDDEN = {
     "__init__": "takes the arguments above and `window=None` (whole sentences); refuses sizes out of range",
     "__reduce_ex__": "within `save`, the pickle is one that plain gensim opens",
+    "__setattr__": "gives `wv` files that are written atomically",
     "__getstate__": "engines, devices and encoded corpora stay out of pickles, copies and saved files",
     "estimate_memory": "counts the output rows of the full softmax also with `negative=0`",
     "predict_output_word": "answers for the full softmax also with `negative=0`",
@@ -55,4 +56,6 @@ ADDED = {
     "training_history": "loss, words, seconds and alpha of each epoch (gensim issue 2617)",
 }
 
-ATTRIBUTES: dict[str, str] = {}  # of a trained model, where the type is not the one that gensim's has
+ATTRIBUTES = {  # of a trained model, where the type is not the one that gensim's has
+    "wv": "a KeyedVectors that writes its files atomically; saved, pickled and copied it is gensim's",
+}

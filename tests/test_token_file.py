@@ -19,7 +19,7 @@ from gensim.models.word2vec import LineSentence
 from gensim.test.utils import datapath
 from gensim.utils import RULE_DEFAULT, RULE_DISCARD
 
-from torchw2v import TorchWord2Vec, cli, encoding, token_file
+from torchw2v import TorchWord2Vec, atomic, cli, token_file
 from torchw2v.corpus import EncodedCorpus, chunks_of_parts
 from torchw2v.encoding import encode_file
 from torchw2v.errors import SettingError, TokenFileError
@@ -272,7 +272,7 @@ def test_killed_encoding_leaves_the_old_file(encoded, tmp_path):
     process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + 60
-        while not any(part.stat().st_size > 10_000 for part in tmp_path.glob(".corpus.tok.*.part")):
+        while not any(part.stat().st_size > 10_000 for part in tmp_path.glob(".corpus.tok.saving-*/corpus.tok")):
             assert process.poll() is None and time.monotonic() < deadline, "ended before it could be killed"
             time.sleep(0.005)
     finally:
@@ -288,7 +288,7 @@ def test_failure_to_put_the_file_in_place(encoded, text, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(encoding.os, "replace", fail)
+    monkeypatch.setattr(atomic.os, "replace", fail)
     with pytest.raises(OSError, match="no space"):
         encode_file(str(text), encoded)
     assert encoded.read_bytes() == before

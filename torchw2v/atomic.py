@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quotas
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
@@ -35,6 +37,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
     ------
     FileNotFoundError
         The folder does not exist, or the block wrote no file.
+    OSError
+        Writing failed; where that is for want of room, with the name of the file.
 
     Example
     -------
@@ -43,7 +47,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
     """
     path = os.fspath(path)
     if "://" in path or (os.path.exists(path) and not os.path.isfile(path)):
-        yield path
+        with _naming(path):
+            yield path
         return
     folder, name = os.path.split(os.path.abspath(path))
     if not os.path.isdir(folder):
@@ -51,10 +56,24 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
     finish_write(path)
     workplace = tempfile.mkdtemp(prefix=f".{name}.saving-", dir=folder)
     try:
-        yield os.path.join(workplace, name)
+        with _naming(path):
+            yield os.path.join(workplace, name)
         _put_in_place(workplace, path)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)  # already gone after a success
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Add the file's name to the errors of a full disk, which come from a write that does not know it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # numpy's, of an array: "30000 requested and 1072 written"
+            error.args = (f"{path}: {error}",)
+        elif error.filename is None and error.errno in _NO_ROOM:
+            error.filename = path
+        raise
 
 
 def finish_write(path: str | os.PathLike[str]) -> None:

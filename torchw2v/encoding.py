@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from torchw2v._version import __version__
+from torchw2v.atomic import atomic_write
 from torchw2v.corpus import count_ids
 from torchw2v.errors import SettingError, TokenFileError
 from torchw2v.scan import scan_text
@@ -80,7 +80,11 @@ def encode_file(
     if os.path.exists(corpus) and output.exists() and os.path.samefile(corpus, output):
         raise SettingError(f"the output {output} is the corpus itself; give another name")
     source = source_of(corpus)
-    with _replacing(output) as file, tempfile.TemporaryFile(dir=output.parent) as offsets:
+    with (
+        atomic_write(output) as temporary,
+        open(temporary, "x+b") as file,
+        tempfile.TemporaryFile(dir=output.parent) as offsets,
+    ):
         writer = _Writer(file, _PAGE * (2 + len(json.dumps(source)) // _PAGE))
         table = WordTable()
         numbers = {"tokens": 0, "sentences": 0}
@@ -146,28 +150,3 @@ class _Writer:
         text += b" " * (self._header_bytes - PREFIX.size - len(text))
         self._file.seek(0)
         self._file.write(PREFIX.pack(MAGIC, VERSION, self._header_bytes, zlib.crc32(text)) + text)
-
-
-@contextmanager
-def _replacing(output: Path) -> Iterator[BinaryIO]:
-    """A file beside `output` that takes its place at the end; nothing of it is left after an error."""
-    beside = output.with_name(f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with open(beside, "x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, output)
-        _sync_folder(output.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name last; systems without such a call for folders do it by themselves."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

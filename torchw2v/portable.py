@@ -18,6 +18,7 @@ from gensim.models import KeyedVectors
 from gensim.models.word2vec import Word2Vec
 
 from torchw2v.errors import FileFormatError
+from torchw2v.model_vectors import ModelVectors
 
 Arrays = dict[str, np.ndarray]
 
@@ -98,7 +99,10 @@ def pack_vectors(wv: KeyedVectors) -> tuple[Arrays, dict[str, Any]]:
         They are FastText's, their keys are neither all strings nor all whole numbers, or they have attributes of
         Python objects.
     """
-    require(type(wv) is KeyedVectors, f"only plain KeyedVectors can be written without pickle, not {type(wv).__name__}")
+    require(
+        type(wv) in (KeyedVectors, ModelVectors),
+        f"only plain KeyedVectors can be written without pickle, not {type(wv).__name__}",
+    )
     size = len(wv)
     arrays: Arrays = {"vectors": np.asarray(wv.vectors)}
     require(arrays["vectors"].shape == (size, wv.vector_size), "wv.vectors does not fit its keys and vector_size")

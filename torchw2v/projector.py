@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Hashable, Iterable, Sequence
 
 from gensim.models import KeyedVectors
@@ -25,7 +26,8 @@ def export_projector(
     ----------
     vectors : gensim.models.KeyedVectors
     log_dir : path
-        A folder, which may hold the scalars of a `TensorBoardWriter` as well.
+        A folder, which may hold the scalars of a `TensorBoardWriter` as well. A crash leaves each file that was there
+        whole, and the list of what the projector shows is written last.
     words : iterable of keys, optional
         Only these. The projector runs in a browser: some ten thousand are a good number.
     attributes : sequence of str
@@ -57,9 +59,22 @@ def export_projector(
         raise SettingError(f"words with tabs or line breaks cannot be exported (first: {broken[:5]}); leave them out")
     shown = [name for name in attributes if name in vectors.expandos]
     columns = [[str(key) for key in keys], *([str(value) for value in vectors.expandos[name][rows]] for name in shown)]
-    with SummaryWriter(os.fspath(log_dir)) as writer:
-        if shown:
-            table = [list(line) for line in zip(*columns, strict=True)]
-            writer.add_embedding(vectors.vectors[rows], table, tag=tag, metadata_header=["word", *shown])
-        else:
-            writer.add_embedding(vectors.vectors[rows], columns[0], tag=tag)
+    folder = os.fspath(log_dir)
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".projector-", dir=folder) as workplace:
+        with SummaryWriter(workplace) as writer:
+            if shown:
+                table = [list(line) for line in zip(*columns, strict=True)]
+                writer.add_embedding(vectors.vectors[rows], table, tag=tag, metadata_header=["word", *shown])
+            else:
+                writer.add_embedding(vectors.vectors[rows], columns[0], tag=tag)
+        _move_files(workplace, folder)
+
+
+def _move_files(workplace: str, folder: str) -> None:
+    """Put all files of one folder in their places in another; those at its top, which name the others, last."""
+    for place, _, files in os.walk(workplace, topdown=False):
+        target = os.path.normpath(os.path.join(folder, os.path.relpath(place, workplace)))
+        os.makedirs(target, exist_ok=True)
+        for file in files:
+            os.replace(os.path.join(place, file), os.path.join(target, file))

@@ -23,6 +23,7 @@ from gensim.models.word2vec import Word2Vec
 
 from torchw2v.atomic import atomic_write, finish_write
 from torchw2v.errors import ModelTypeError
+from torchw2v.model_vectors import adopt
 from torchw2v.ops.select import DeviceLike
 from torchw2v.safetensors_files import PathLike, load_model, save_model
 
@@ -66,6 +67,16 @@ class Saving(Word2Vec):
 
     _TRANSIENT: tuple[str, ...] = ()  # attributes that are never saved or copied
 
+    def __setattr__(self, name: str, value: Any, /) -> None:
+        """Whoever gives the model its vectors, gensim's code or a user: their files are written atomically."""
+        super().__setattr__(name, adopt(value) if name == "wv" else value)
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        """Make these the model's attributes; a gensim model's lack some."""
+        self.__dict__.update(state)
+        adopt(self.__dict__.get("wv"))
+        self.__dict__.setdefault("training_history", [])
+
     # ---- pickling --------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,8 +97,7 @@ class Saving(Word2Vec):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a pickled state; that of a plain gensim model too, which a patched gensim unpickles into this class."""
-        self.__dict__.update(state)
-        self.__dict__.setdefault("training_history", [])
+        self._take_state(state)
 
     @classmethod
     def _pickles_in_its_own_way(cls) -> bool:
@@ -143,7 +153,7 @@ class Saving(Word2Vec):
         recorded = model.__dict__.pop(_CLASS, None)
         if type(model) is Word2Vec or recorded is not None:
             model.__class__ = cls._class_named(recorded)
-            model.__dict__.setdefault("training_history", [])
+            model._take_state({})
         if not isinstance(model, Saving):
             if device is not None or engine is not None:
                 raise ModelTypeError(
@@ -261,8 +271,7 @@ class Saving(Word2Vec):
             )
         state = model.__getstate__() if isinstance(model, Saving) else vars(model)
         ours = cls.__new__(cls)
-        ours.__dict__.update(copy.deepcopy(state))
-        ours.__dict__.setdefault("training_history", [])
+        ours._take_state(copy.deepcopy(state))
         ours.device, ours.engine = device, engine
         if objective is not None:
             ours.objective = objective

@@ -5,13 +5,14 @@ from __future__ import annotations
 from gensim import utils
 from gensim.models import KeyedVectors
 
+from torchw2v.atomic import atomic_write
 from torchw2v.errors import VocabularyFileError
 
 SENTENCE_END = "</s>"  # word2vec.c counts ends of lines as this word, and puts it first whatever its count
 
 
 def write_vocabulary(wv: KeyedVectors, path: str) -> None:
-    """Write words and counts, byte for byte as gensim's `save_word2vec_format(fvocab=...)` does.
+    """Write words and counts, atomically, byte for byte as gensim's `save_word2vec_format(fvocab=...)` does.
 
     Parameters
     ----------
@@ -21,7 +22,7 @@ def write_vocabulary(wv: KeyedVectors, path: str) -> None:
         May end in .gz, .bz2, ...
     """
     words = sorted(wv.key_to_index, key=lambda word: -wv.get_vecattr(word, "count"))  # stable: equal counts by row
-    with utils.open(path, "wb") as file:
+    with atomic_write(path) as temporary, utils.open(temporary, "wb") as file:
         file.writelines(f"{word} {wv.get_vecattr(word, 'count')}\n".encode() for word in words)
 
 
