@@ -373,6 +373,20 @@ def test_size_out_of_range_is_refused_by_train_after_the_attribute_was_changed(n
     assert np.array_equal(model.wv.vectors, before)
 
 
+NOT_FINITE = [(name, value) for name in ("alpha", "min_alpha", "sample", "ns_exponent") for value in (np.nan, np.inf)]
+
+
+@pytest.mark.parametrize(("name", "value"), [*NOT_FINITE, ("sample", -1e-3), ("alpha", np.float32("nan"))])
+def test_number_that_is_none_is_refused_by_name(name, value):
+    """gensim: vectors of NaN, or an error about an integer."""
+    with pytest.raises(SettingError, match=f"^{name}=.* is out of range; give a finite number"):
+        in_time(lambda: ours(sentences=SENTENCES, **{name: value}))
+    model = built(ours)
+    setattr(model, name, value)
+    with pytest.raises(SettingError, match=f"^{name}=.* is out of range"):
+        in_time(lambda: train(model))
+
+
 def test_training_goes_on_after_a_refused_setting_was_put_right():
     model = built(ours, sample=0)
     model.window = 0

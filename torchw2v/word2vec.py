@@ -9,9 +9,11 @@ epoch is trained (`_train_epoch`, `_train_epoch_corpusfile`). A subclass that ov
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -151,6 +153,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
         self.training_history: list[dict[str, Any]] = []
         self.vector_size, self.window, self.workers = vector_size, window, workers
         self.hs, self.negative, self.shrink_windows = hs, negative, shrink_windows
+        self.alpha, self.min_alpha, self.sample, self.ns_exponent = alpha, min_alpha, sample, ns_exponent
         self._check_settings()
         if init_from is not None:
             self._pretrained = Pretrained(init_from, int(vector_size))
@@ -199,8 +202,18 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
                 raise kind(f"{name}={value!r} is not a whole number; give {name} >= {least}") from error
             if not least <= number < 2**31:
                 raise SettingError(f"{name}={value!r} is out of range; give {name} >= {least} (and below 2**31)")
+        self._check_numbers()
         self._check_objective()
         self._check_checkpoints()
+
+    def _check_numbers(self) -> None:
+        """Refuse numbers that would make NaN of the vectors, or of the chance that a word is kept."""
+        for name in ("alpha", "min_alpha", "ns_exponent", "sample"):
+            value = getattr(self, name, None)  # a model of an old gensim may lack one
+            if isinstance(value, Real) and not math.isfinite(value):
+                raise SettingError(f"{name}={value!r} is out of range; give a finite number")
+        if isinstance(self.sample, Real) and self.sample < 0:
+            raise SettingError(f"sample={self.sample!r} is out of range; give a finite number, not below 0")
 
     # ---- counting and encoding -------------------------------------------------------------------------------
 
