@@ -6,7 +6,12 @@ Numbers are those of https://github.com/piskvorky/gensim/issues. Several numbers
 import itertools
 import math
 import pickle
+import shutil
+import subprocess
+import sys
 import threading
+import zipfile
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +23,8 @@ from gensim.models.word2vec import LineSentence
 from gensim.test.utils import common_texts, datapath, lee_corpus_list
 from support import in_time
 
-from torchw2v import StopTraining, TorchWord2Vec
+import torchw2v
+from torchw2v import StopTraining, TorchWord2Vec, cli
 from torchw2v.word_table import WordTable
 
 MODES = pytest.mark.parametrize(
@@ -242,6 +248,18 @@ def test_gensim_400_406_668_2078_several_threads_scan_the_vocabulary(tmp_path, m
     assert models[0].wv.index_to_key == models[1].wv.index_to_key
 
 
+def test_gensim_1599_1695_a_vocabulary_from_counts_made_elsewhere_is_that_of_the_text():
+    """Counting took 270 minutes for want of this, and of a progress line that did not add up all counts each time."""
+    counts = Counter(word for text in lee_corpus_list for word in text)
+    of_text, of_counts = (TorchWord2Vec(**{**SMALL, "min_count": 5}) for _ in range(2))
+    of_text.build_vocab(lee_corpus_list, progress_per=1)
+    of_counts.build_vocab_from_freq(dict(counts), corpus_count=len(lee_corpus_list))
+    for model in (of_text, of_counts):
+        model.train(lee_corpus_list, total_examples=len(lee_corpus_list), epochs=1)
+    assert of_text.wv.index_to_key == of_counts.wv.index_to_key
+    assert np.array_equal(of_text.wv.vectors, of_counts.wv.vectors)
+
+
 def test_gensim_1997_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
     """gensim's saved model knows neither the place in the corpus nor the learning rate."""
 
@@ -274,6 +292,53 @@ def test_gensim_3663_3646_a_file_without_pickle_brings_the_model_back(tmp_path, 
     model.save_safetensors(tmp_path / "model.safetensors")
     loaded = TorchWord2Vec.load_safetensors(tmp_path / "model.safetensors")
     assert np.array_equal(loaded.wv.vectors, model.wv.vectors) and np.array_equal(loaded.syn1neg, model.syn1neg)
+
+
+@pytest.mark.parametrize("binary", [0, 1], ids=["text", "binary"])
+def test_gensim_567_496_466_vectors_with_letters_that_are_not_utf8_name_the_cure(binary, tmp_path, capsys):
+    """gensim: a UnicodeDecodeError, whose cure is an argument that it does not name."""
+    TorchWord2Vec(lee_corpus_list, **{**SMALL, "min_count": 20}).wv.save_word2vec_format(tmp_path / "v", binary=binary)
+    path = tmp_path / "v"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"australian ", b"australi\xe9n "))
+    assert path.read_bytes() != whole
+    with pytest.raises(ValueError, match="unicode_errors="):
+        TorchWord2Vec(lee_corpus_list, init_from=path, **SMALL)
+    assert cli.main(["similar", str(path), "police"]) == 1
+    assert "--unicode-errors" in capsys.readouterr().err
+    assert cli.main(["similar", str(path), "police", "--unicode-errors", "replace"]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_gensim_592_2447_queries_make_no_second_matrix():
+    """gensim's first most_similar needs twice the memory that the model has: a MemoryError after hours of training."""
+    program = (
+        "from compat.measure import measured; from compat.querybench import random_vectors\n"
+        "from torchw2v import most_similar_batch\n"
+        "wv = random_vectors(300_000, 200); most_similar_batch(random_vectors(100, 200), ['w1'], device='cpu')\n"
+        "_, cost = measured(lambda: most_similar_batch(wv, ['w1', 'w2'], device='cpu'))\n"
+        "print(cost['peak_bytes'] / wv.vectors.nbytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0 < float(done.stdout) < 0.5
+
+
+def test_gensim_3601_3510_3288_3489_one_wheel_serves_every_python_and_system(tmp_path):
+    """gensim needs one compiled for each; ours has Python files only."""
+    pytest.importorskip("setuptools")
+    root = Path(torchw2v.__file__).parent.parent
+    if not (root / "pyproject.toml").exists():
+        pytest.skip("needs the project's folder")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, tmp_path)
+    shutil.copytree(root / "torchw2v", tmp_path / "torchw2v", ignore=shutil.ignore_patterns("__pycache__"))
+    program = "from setuptools.build_meta import build_wheel; print(build_wheel('.'))"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        kinds = {Path(name).suffix for name in packed.namelist() if name.startswith("torchw2v/")}
+    assert kinds == {".py", ".typed"}
 
 
 def test_gensim_2987_350_527_3333_many_queries_at_once():

@@ -39,8 +39,14 @@ def failing_corpus(error, at_pass=2):
 
 how_it_runs = pytest.mark.parametrize(
     "settings",
-    [{}, {"workers": 3}, {"deterministic": True, "workers": 2}, {"engine": "reference"}],
-    ids=["one-worker", "three-workers", "deterministic", "reference"],
+    [
+        {"engine": "numba"},
+        {"engine": "numba", "workers": 3},
+        {"engine": "torch", "workers": 3},
+        {"engine": "torch", "deterministic": True, "workers": 2},
+        {"engine": "reference"},
+    ],
+    ids=["numba-one-worker", "numba-three-workers", "torch-three-workers", "lockstep", "reference"],
 )
 
 
@@ -93,7 +99,8 @@ def test_keyboard_interrupt_in_the_corpus_reaches_the_caller(settings):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_ctrl_c_stops_training_at_once(workers):
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_ctrl_c_stops_training_at_once(engine, workers):
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("signals are delivered to the main thread, which does not run this test")
 
@@ -107,7 +114,7 @@ def test_ctrl_c_stops_training_at_once(workers):
 
     pressed, began = [], time.perf_counter()
     corpus = Stream(endless)
-    model = built(corpus=corpus, workers=workers)
+    model = built(corpus=corpus, workers=workers, engine=engine)
     with pytest.raises(KeyboardInterrupt):
         train(model, corpus)
     assert time.perf_counter() - pressed[0] < 5  # seconds; the waiting caller looks twice a second

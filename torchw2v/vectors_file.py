@@ -14,6 +14,7 @@ from typing import Any
 from gensim import utils
 from gensim.models import KeyedVectors
 
+from torchw2v.atomic import finish_write
 from torchw2v.errors import VectorsFileError
 
 PICKLE = re.compile(rb"\x80[\x02-\x05]")  # the opcode PROTO and the protocols that gensim has ever saved with
@@ -43,6 +44,8 @@ def load_vectors(path: str, *, limit: int | None = None, unicode_errors: str = "
     OSError
         The file cannot be read.
     """
+    if "://" not in path:
+        finish_write(path)
     try:
         with utils.open(path, "rb") as file:
             first = file.readline(4096)
@@ -101,7 +104,8 @@ def _word2vec_format(path: str, *, limit: int | None, **options: Any) -> KeyedVe
         return KeyedVectors.load_word2vec_format(path, limit=limit or sys.maxsize, **options)
     except UnicodeDecodeError as error:
         raise VectorsFileError(
-            f"{path} has words that are not UTF-8 ({error}); ignore or replace such letters"
+            f"{path} has words that are not UTF-8 ({error}); ignore or replace such letters (--unicode-errors on the "
+            "command line, unicode_errors= of gensim's load_word2vec_format)"
         ) from error
     except (EOFError, ValueError, IndexError, zlib.error) as error:
         raise VectorsFileError(f"{path} is damaged: {error}") from error

@@ -39,7 +39,7 @@ def test_compiled_chunk_equals_definition(skip_gram, outputs, mean, window, shri
     agrees(*float32(skip_gram, outputs, window, shrink, mean, size=7))
 
 
-@pytest.mark.parametrize("size", [1, 63, 100, 300])
+@pytest.mark.parametrize("size", [1, 63, 100, 300, 1024])
 @pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
 def test_compiled_chunk_equals_definition_at_any_vector_size(skip_gram, outputs, mean, size):
     # Sums of ten rows of 300 make scores of 50: there the definition in float32 is itself off by 8e-5.
