@@ -5,13 +5,17 @@ import pytest
 
 from torchw2v.ops.contract import Objective, Tables
 from torchw2v.schedule import (
+    CHUNK_TOKENS,
+    CHUNK_WORK,
     MAX_CORPUS_SHARE,
     MAX_HOT_OCCURRENCES,
     MAX_IN_FLIGHT,
     MAX_IN_FLIGHT_TREE,
     MAX_STEP_TOKENS,
+    chunk_tokens,
     make_plan,
     shared_negatives,
+    token_work,
 )
 from torchw2v.tables import keep_all, pack_paths
 
@@ -71,3 +75,28 @@ def test_window_wider_than_the_sentences_expects_no_more_pairs_than_they_have(sk
     assert np.allclose(expected(500, neighbors=9.0), expected(8))  # a window of 8, shrunk, has 9 pairs
     assert np.array_equal(expected(5, neighbors=100.0), expected(5))
     assert (expected(500, neighbors=0.0) >= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("objective", "neighbors", "expected"),
+    [
+        (SKIP_GRAM, np.inf, 6 * 6 * 100),  # a window of 5, shrunk, has 6 contexts; the center and 5 negatives
+        (SKIP_GRAM, 3.0, 3 * 6 * 100),
+        (SKIP_GRAM, 0.0, 6 * 100),
+        (Objective(False, 5, False, 5), np.inf, 6 * 100),
+        (Objective(True, 0, True, 5), np.inf, 6 * 3 * 100),  # paths of three nodes
+        (Objective(True, 5, True, 1000), np.inf, 1001 * 9 * 100),
+        (Objective(True, 0, False, 5, softmax=True), np.inf, 4 * 100),
+    ],
+)
+def test_work_of_a_token_counts_its_scores(objective, neighbors, expected):
+    cumulative = np.arange(1, 5, dtype=np.uint32) if objective.negative else None
+    paths = pack_paths([[0, 1, 0]] * 4, [[0, 1, 2]] * 4) if objective.hierarchical else None
+    assert token_work(objective, Tables(keep_all(4), cumulative, paths), 4, 100, neighbors) == expected
+
+
+def test_chunks_of_wide_windows_end_within_seconds_and_usual_ones_are_as_long_as_ever():
+    made = plan(EVEN)
+    assert chunk_tokens(made, 2, 1e8, work=6 * 6 * 300) == chunk_tokens(made, 2, 1e8) == CHUNK_TOKENS
+    wide = chunk_tokens(made, 2, 1e8, work=1000 * 6 * 300)
+    assert CHUNK_WORK / 2 < wide * 1000 * 6 * 300 <= CHUNK_WORK

@@ -21,7 +21,6 @@ from torchw2v.errors import CheckpointMismatchError
 from torchw2v.gensim_state import (
     check_finite,
     counts_of,
-    full_softmax,
     memory_estimate,
     objective_of,
     put_back,
@@ -33,7 +32,7 @@ from torchw2v.ops.draws import DrawKey, draw_key
 from torchw2v.ops.select import Choice
 from torchw2v.progress import ProgressBar
 from torchw2v.scan import stream_chunks
-from torchw2v.schedule import chunk_tokens, make_plan
+from torchw2v.schedule import chunk_tokens, make_plan, token_work
 from torchw2v.token_file import MappedCorpus
 from torchw2v.trainer import LANES, EpochReport, prefetched, train_epoch
 
@@ -52,6 +51,7 @@ class Run:
     plan_tokens: float  # of an epoch, as far as known when the plan was made
     weights: Weights
     resident_tokens: int  # of the longest corpus that there is room for on the device
+    work: int  # multiplications for a token, at most
     report: EpochReport = field(default_factory=EpochReport)  # of the epoch under way in gensim's job loop
     position: int = 0  # next token position in gensim's job loop
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -157,7 +157,7 @@ class EpochTraining(Word2Vec):
                     run.in_flight,
                     known,
                     on_device=run.choice.device.type != "cpu",
-                    work=self.wv.vectors.size if full_softmax(self) else 0,
+                    work=run.work,
                 ),
                 plan_tokens=run.plan_tokens,
                 loss_before=self.running_training_loss,
@@ -234,6 +234,7 @@ class EpochTraining(Word2Vec):
             1 if choice.engine == "numba" else plan.step_tiles * plan.tile,
         )  # fmt: skip
         engine = choice.build(Job(objective, tables, plan), sharing)
+        work = token_work(objective, tables, len(self.wv), int(self.vector_size), neighbors)
         weights, resident = weights_of(self, choice.device), 0
         if isinstance(engine, DeferringEngine) and tokens:
             resident = tokens if fits else 0
@@ -241,7 +242,7 @@ class EpochTraining(Word2Vec):
                 "the corpus of %i tokens %s", tokens,
                 "stays on the device" if fits else "does not fit on the device beside the weights: copied in chunks",
             )  # fmt: skip
-        self._run = Run(choice, engine, plan, threads, in_flight, epoch_tokens, weights, resident)
+        self._run = Run(choice, engine, plan, threads, in_flight, epoch_tokens, weights, resident, work)
         return self._run
 
     def _end_epoch(self, run: Run, report: EpochReport, cur_epoch: int, seconds: float, callbacks: Any) -> None:

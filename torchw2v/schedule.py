@@ -33,8 +33,9 @@ MAX_STEP_TOKENS = 512
 MAX_STEP_TOKENS_CBOW = 1024  # a center is one example, not six: rows are hit less often
 CHUNK_TOKENS = 32_768  # raw tokens for which alpha is constant and draws are made at once
 DEVICE_CHUNK_TOKENS = 2**20  # the same on an accelerator: a launch costs microseconds whatever its size
-# Multiplications of a chunk under the full softmax, words times vocabulary times dimensions: it has to end within
-# seconds, so that Ctrl-C is answered and progress is seen (2^35 multiply-adds a second and core at best).
+# Multiplications for the scores of a chunk at most (`token_work` each): it has to end within seconds, so that Ctrl-C is
+# answered and progress is seen. Products with the whole vocabulary make 2^35 multiply-adds a second and core at best.
+# Reached under the full softmax, and by windows of hundreds in sentences as long.
 CHUNK_WORK, DEVICE_CHUNK_WORK = 2**34, 2**40
 SHARED_NEGATIVES = 32  # of a group at 5 negatives and 6 pairs a hidden row (window 5)
 _MAX_NEGATIVES = 128
@@ -123,10 +124,31 @@ def make_plan(
     return Plan(tile, step_tiles, group, shared, spread, inputs_ahead, input_pairs, output_pairs, node_pairs)
 
 
+def token_work(objective: Objective, tables: Tables, rows: int, dimensions: int, neighbors: float) -> int:
+    """Multiplications that the scores of a raw token take at most.
+
+    Parameters
+    ----------
+    objective : Objective
+    tables : Tables
+    rows, dimensions : int
+        Of the matrices.
+    neighbors : float
+        As in `make_plan`.
+    """
+    if objective.softmax:
+        return rows * dimensions
+    outputs = 1.0 + objective.negative if tables.cumulative is not None else 0.0
+    if tables.paths is not None:
+        outputs += len(tables.paths.points) / max(rows, 1)
+    examples = min(objective.pairs_per_token, neighbors) if objective.skip_gram else 1.0
+    return int(max(examples, 1.0) * outputs * dimensions)
+
+
 def chunk_tokens(plan: Plan, threads: int, epoch_tokens: float, *, on_device: bool = False, work: int = 0) -> int:
     """Raw tokens in a chunk: many chunks a thread and epoch, so that alpha decays smoothly and threads end together.
 
-    `work` is the vocabulary times the dimensions under the full softmax, else 0.
+    `work` is what `token_work` says of a token.
     """
     step = plan.step_tiles * plan.tile
     most, in_parallel, limit = CHUNK_TOKENS, threads * 8, CHUNK_WORK
