@@ -137,6 +137,15 @@ def test_log_says_what_was_patched(caplog, module):
     assert "gensim's own again" in last
 
 
+def test_log_of_a_program_that_sets_up_logging_after_the_patch_says_so_too(caplog):
+    with torchw2v.patched(), caplog.at_level(logging.INFO, "torchw2v"):
+        gensim.models.Word2Vec(**SMALL)
+        assert "gensim is patched" in caplog.text
+    caplog.clear()
+    torchw2v.TorchWord2Vec(**SMALL)
+    assert "gensim is patched" not in caplog.text
+
+
 def test_subclass_from_before_stays_gensims_and_is_named_in_a_warning(caplog, module):
     early = module("early", "from gensim.models import Word2Vec\nclass Early(Word2Vec):\n    pass\n").Early
     with torchw2v.patched():

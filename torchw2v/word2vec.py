@@ -160,6 +160,8 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
         if checkpoint is not None:
             CheckpointFolder(checkpoint).refuse_unfinished()  # before hours of counting words
         logger.debug("will train on %s", self.running_on)
+        if "_stands_for" in vars(TorchWord2Vec):  # said once more: many programs set up logging after the patch
+            logger.info("gensim.models.Word2Vec is torchw2v.TorchWord2Vec here: gensim is patched")
         self._scope = object()  # what is encoded in here to count words may also be trained on in here
         try:
             super().__init__(
