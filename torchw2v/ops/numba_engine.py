@@ -68,6 +68,8 @@ class NumbaEngine:
             scaled=zeros(1, targets),
             row=np.zeros(targets, np.int64),
             label=zeros(2 * targets),
+            ahead=np.zeros((2, self._rule.negative), np.int64),
+            ahead_of=np.full(2, -1),
             context=np.zeros(contexts, np.int64),
             bag=zeros(1, contexts),
         )

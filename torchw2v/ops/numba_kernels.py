@@ -123,6 +123,8 @@ class Scratch(NamedTuple):
     scaled: np.ndarray  # [1, N]: factors of targets
     row: np.ndarray  # [N] int64: rows of the targets
     label: np.ndarray  # [2 N]: what is behind the targets' is read and not used
+    ahead: np.ndarray  # [2, negative] int64: negatives of a center, before it is there
+    ahead_of: np.ndarray  # [2] int64: its position; -1 for none
     context: np.ndarray  # [C] int64: words of the contexts
     bag: np.ndarray  # [1, C]: factors of the contexts
 
@@ -474,12 +476,15 @@ def _prefetch(rows, r):
 
 
 @_inlined
-def _prefetch_center(matrices, vocabulary, rule, pace, word, position):
-    """Ask for the output rows of a center that comes next: they lie anywhere in memory."""
+def _look_ahead(matrices, vocabulary, rule, pace, scratch, word, position, slot):
+    """Ask for the output rows of a center that comes next: they lie anywhere in memory. Keep its first negatives."""
     if rule.negative:
         _prefetch(matrices.outputs, word)
+        scratch.ahead_of[slot] = position
         for k in range(rule.negative):
-            _prefetch(matrices.outputs, _noise_word(vocabulary, pace, position, LANE_NEGATIVES + k))
+            noise = _noise_word(vocabulary, pace, position, LANE_NEGATIVES + k)
+            scratch.ahead[slot, k] = noise
+            _prefetch(matrices.outputs, noise)
     if rule.hierarchical:
         for k in range(vocabulary.path_offsets[word], vocabulary.path_offsets[word + 1]):
             _prefetch(matrices.nodes, vocabulary.points[k])
@@ -609,14 +614,19 @@ def _meet_one(matrix, errors, first, targets, pace, scratch):
 
 
 @_inlined
-def _set_targets(vocabulary, rule, pace, scratch, word, position, number):
+def _set_targets(vocabulary, rule, pace, scratch, word, position, slot, number):
     """The center and its negatives, rows of the outputs, then its path's nodes: (how many outputs, how many in all)."""
     outputs = _FIRST
     if rule.negative:
         scratch.row[0], scratch.label[0] = word, _ONE
         outputs = _SINGLE
+        if number > 0 or scratch.ahead_of[slot] != position:
+            scratch.ahead_of[slot] = -1
+            for k in range(rule.negative):
+                lane = LANE_NEGATIVES + number * rule.negative + k
+                scratch.ahead[slot, k] = _noise_word(vocabulary, pace, position, lane)
         for k in range(rule.negative):
-            noise = _noise_word(vocabulary, pace, position, LANE_NEGATIVES + number * rule.negative + k)
+            noise = scratch.ahead[slot, k]
             if noise != word:
                 scratch.row[outputs], scratch.label[outputs] = noise, np.float32(0)
                 outputs += 1
@@ -664,7 +674,7 @@ def _lock(matrices, word):
 
 
 @_inlined
-def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, contexts):
+def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, slot, contexts):
     """Train a center with the contexts in the scratch: (loss, sum of scores).
 
     Skip-gram's contexts come in blocks of different words, MAX_SEQUENTIAL_BLOCK at most, which share negatives.
@@ -679,7 +689,7 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, con
         else:
             stop, hidden_rows, errors = contexts, _SINGLE, scratch.error
             _hold_bag(matrices, rule, scratch, contexts)
-        outputs, targets = _set_targets(vocabulary, rule, pace, scratch, word, position, number)
+        outputs, targets = _set_targets(vocabulary, rule, pace, scratch, word, position, slot, number)
         begin = _FIRST
         while begin < targets:  # one place for every call: whatever is called is compiled once more for each
             if begin < outputs:
@@ -754,7 +764,7 @@ def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
             effective += 1
             if i + 1 < kept:
                 following = text.first_position + index[i + 1]
-                _prefetch_center(matrices, vocabulary, rule, pace, words[i + 1], following)
+                _look_ahead(matrices, vocabulary, rule, pace, scratch, words[i + 1], following, (i + 1) & 1)
                 if i + 1 + rule.window < kept:
                     _prefetch(matrices.inputs, words[i + 1 + rule.window])
             position = text.first_position + index[i]
@@ -766,7 +776,7 @@ def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
                     contexts += 1
             if contexts == 0:
                 continue
-            part = _train_center(matrices, vocabulary, rule, pace, scratch, words[i], position, contexts)
+            part = _train_center(matrices, vocabulary, rule, pace, scratch, words[i], position, i & 1, contexts)
             pairs += contexts if rule.skip_gram else 1
             loss, total = loss + part[0], total + part[1]
         sentence += 1
