@@ -113,6 +113,7 @@ def test_importing_the_package_touches_neither_triton_nor_cuda():
         "assert not torch.cuda.is_initialized(); "
         "assert 'tqdm' not in sys.modules or 'gensim' in sys.modules; "
         "assert not {'safetensors', 'tensorboard', 'matplotlib'} & set(sys.modules); "
+        "import torchw2v.cli; assert 'gensim.test.utils' not in sys.modules; "  # reads a corpus when it is imported
         "assert not any(name == 'triton' or name.startswith('triton.') for name in sys.modules if 'torchw2v' in name)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,6 @@ import importlib.util
 from pathlib import Path
 
 from gensim.models.word2vec import LineSentence
-from gensim.test.utils import datapath
 
 from torchw2v.commands.console import say, whole
 from torchw2v.word2vec import TorchWord2Vec
@@ -41,6 +40,8 @@ def run_demo(output: Path, *, epochs: int = 20, workers: int = 2, device: str | 
     epochs, workers, device
         As in TorchWord2Vec.
     """
+    from gensim.test.utils import datapath  # only here: it reads a corpus when it is imported
+
     corpus = LineSentence(datapath(CORPUS))
     say(f"Training skip-gram vectors on {CORPUS} (250 Wikipedia articles, stemmed; part of gensim's test data)")
     model = TorchWord2Vec(

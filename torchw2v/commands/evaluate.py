@@ -6,7 +6,6 @@ import argparse
 import os
 
 from gensim.models import KeyedVectors
-from gensim.test.utils import datapath
 
 from torchw2v.commands import vectors
 from torchw2v.commands.console import complain, require_file, say, whole
@@ -47,6 +46,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for each file. Returns 1 if one of them could not be scored, after the others."""
+    from gensim.test.utils import datapath  # only here: it reads a corpus when it is imported
+
     for path in args.pairs + args.analogies:
         require_file(path)
     wv, failed = vectors.opened(args), False
