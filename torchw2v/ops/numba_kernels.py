@@ -17,6 +17,8 @@ rows as they were, with no row read twice (P = the h_b h_c):
 which is the same arithmetic in another order: small matrix products from rows that stay in the first-level cache, in
 place of three passes over memory a pair. It holds where all rows of a block are different; `_different` sees to it.
 As in gensim, a pair whose |score| has reached 6 is left alone, which keeps tiny vocabularies from exploding.
+With AdaGrad alpha is each row's own: that of z_t changes from context to context (g_bt is then of the rate that
+context b met), that of h_c after the block.
 Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. The same in plain steps: sequential.py.
 
 All of it stands in one file because numba keeps machine code until the file of the entry, `train_chunk`, changes: a
@@ -71,6 +73,9 @@ class Matrices(NamedTuple):
     outputs: np.ndarray
     nodes: np.ndarray
     input_lock: np.ndarray  # [V], or empty: 1 everywhere
+    input_squares: np.ndarray  # AdaGrad's sums, [V] each; empty without it
+    output_squares: np.ndarray
+    node_squares: np.ndarray
 
 
 class Vocabulary(NamedTuple):
@@ -102,6 +107,7 @@ class Rule(NamedTuple):
     window: int
     shrink_windows: bool
     cbow_mean: bool
+    shares_error: bool
 
 
 class Pace(NamedTuple):
@@ -130,6 +136,11 @@ class Scratch(NamedTuple):
     row: np.ndarray  # [N] int64: rows of the targets
     label: np.ndarray  # [N]
     context: np.ndarray  # [C] int64: words of the contexts
+    adagrad: np.ndarray  # [0]: of float32 with AdaGrad, else of bool: see _adapts
+    miss: np.ndarray  # [M, N]: label - sigmoid; this and what follows is AdaGrad's
+    hidden_square: np.ndarray  # [M]: h_c h_c
+    target_square: np.ndarray  # [N]: z_t z_t, as the next hidden row meets it
+    error_square: np.ndarray  # [M]: squares of what the targets ask of the hidden rows
 
 
 # ---- draws.py, bit by bit ---------------------------------------------------------------------------------------
@@ -190,6 +201,17 @@ def _width_of(typing, pattern):
     return types.int64(pattern), generate
 
 
+@intrinsic
+def _adapts(typing, adagrad):
+    """Whether rows have rates of their own (AdaGrad): a constant, so that without them no loop asks for it."""
+    adapts = isinstance(adagrad.dtype, types.Float)
+
+    def generate(context, builder, signature, arguments):
+        return context.get_constant(types.boolean, adapts)
+
+    return types.boolean(adagrad), generate
+
+
 @_inlined
 def _width(scratch):
     return _width_of(scratch.pattern)  # type: ignore[call-arg] # numba gives the first one
@@ -233,6 +255,15 @@ def _add(width, rows, r, factors, a, block, index, first, count):
         for d in range(width):
             rows[r, d] += f0 * block[r0, d]
         k += 1
+
+
+@_inlined
+def _square(width, rows, r):
+    """rows[r] . rows[r]"""
+    square = np.float32(0)
+    for d in range(width):
+        square += rows[r, d] * rows[r, d]
+    return square
 
 
 @_inlined
@@ -309,7 +340,27 @@ def _softplus(x):
 
 
 @_inlined
-def _pull(c, first, targets, pace, scratch):
+def _miss(c, first, targets, squares, pace, scratch):
+    """AdaGrad: pull of hidden row c at each target's own rate, and what their gradients add to the sums of squares.
+
+    Squares of targets are those that the hidden row meets: |z + p h|^2 = |z|^2 + 2 p z.h + p^2 |h|^2.
+    """
+    part, alpha = _ONE / np.float32(_width(scratch)), np.float32(pace.alpha)
+    hidden_square, asked = scratch.hidden_square[c], np.float32(0)
+    for t in range(targets):
+        score, row, square = scratch.score[c, t], scratch.row[first + t], scratch.target_square[t]
+        trained = _ONE if abs(score) < MAX_SCORE else np.float32(0)
+        miss = trained * (scratch.label[first + t] - _sigmoid(score))
+        pull = alpha / np.sqrt(squares[row]) * miss
+        scratch.miss[c, t], scratch.pull[c, t] = miss, pull
+        asked += miss * miss * square
+        squares[row] += miss * miss * hidden_square * part
+        scratch.target_square[t] = square + pull * (np.float32(2) * score + pull * hidden_square)
+    scratch.error_square[c] += asked * part
+
+
+@_inlined
+def _pull(c, first, targets, squares, pace, scratch):
     """Score and pull of hidden row c on targets that the hidden rows before it have moved: (loss, sum of scores)."""
     alpha = np.float32(pace.alpha)
     loss, total = 0.0, np.float32(0)
@@ -320,8 +371,11 @@ def _pull(c, first, targets, pace, scratch):
     for t in range(targets):
         score, label = scratch.score[c, t], scratch.label[first + t]
         trained = _ONE if abs(score) < MAX_SCORE else np.float32(0)
-        scratch.pull[c, t] = trained * alpha * (label - _sigmoid(score))
+        if not _adapts(scratch.adagrad):  # type: ignore[call-arg] # numba gives the first one
+            scratch.pull[c, t] = trained * alpha * (label - _sigmoid(score))
         total += score
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        _miss(c, first, targets, squares, pace, scratch)
     if pace.compute_loss:
         for t in range(targets):
             score = scratch.score[c, t]
@@ -330,19 +384,34 @@ def _pull(c, first, targets, pace, scratch):
 
 
 @_inlined
-def _meet_many(matrix, errors, first, targets, hidden_rows, pace, scratch):
+def _asked(scratch, c, t):
+    """What a target's row is multiplied by, but for the hidden row's factor, before it is added to its error."""
+    return scratch.miss[c, t] if _adapts(scratch.adagrad) else scratch.pull[c, t]  # type: ignore[call-arg]
+
+
+@_inlined
+def _measure_targets(matrix, first, targets, scratch):
+    """AdaGrad: squares of the targets' rows as they are."""
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        for t in range(targets):
+            scratch.target_square[t] = _square(_width(scratch), matrix, scratch.row[first + t])
+
+
+@_inlined
+def _meet_many(matrix, squares, errors, first, targets, hidden_rows, pace, scratch):
     """Train targets, different rows of a matrix, against the hidden rows one after another: (loss, sum of scores)."""
     width = _width(scratch)
+    _measure_targets(matrix, first, targets, scratch)
     loss, total = 0.0, np.float32(0)
     for c in range(hidden_rows):
         _products(width, scratch.product, c, scratch.hidden, scratch.hidden, scratch.place, 0, c)
         _products(width, scratch.score, c, scratch.hidden, matrix, scratch.row, first, targets)
-        part = _pull(c, first, targets, pace, scratch)
+        part = _pull(c, first, targets, squares, pace, scratch)
         loss, total = loss + part[0], total + part[1]
         # The error: what the targets pull it by, where the hidden rows before it have moved them.
         row, factor = scratch.error_row[c], scratch.factor[c]
         for t in range(targets):
-            scratch.scaled[0, t] = factor * scratch.pull[c, t]
+            scratch.scaled[0, t] = factor * _asked(scratch, c, t)
         _add(width, errors, row, scratch.scaled, 0, matrix, scratch.row, first, targets)
         for b in range(c):
             both = np.float32(0)
@@ -358,15 +427,16 @@ def _meet_many(matrix, errors, first, targets, hidden_rows, pace, scratch):
 
 
 @_inlined
-def _meet_one(matrix, errors, first, targets, pace, scratch):
+def _meet_one(matrix, squares, errors, first, targets, pace, scratch):
     """The same for one hidden row, which needs no products of hidden rows: error and target in one pass."""
     width = _width(scratch)
+    _measure_targets(matrix, first, targets, scratch)
     _products(width, scratch.score, 0, scratch.hidden, matrix, scratch.row, first, targets)
-    sums = _pull(0, first, targets, pace, scratch)
+    sums = _pull(0, first, targets, squares, pace, scratch)
     error_row, factor = scratch.error_row[0], scratch.factor[0]
     for t in range(targets):
         row, pull = scratch.row[first + t], scratch.pull[0, t]
-        scaled = factor * pull
+        scaled = factor * _asked(scratch, 0, t)
         for d in range(width):
             target = matrix[row, d]
             errors[error_row, d] += scaled * target
@@ -395,12 +465,13 @@ def _set_targets(vocabulary, rule, pace, scratch, word, position, number):
 
 
 @_inlined
-def _hold_contexts(matrices, scratch, first, stop):
+def _hold_contexts(matrices, pace, scratch, first, stop):
     """Skip-gram: every context is a hidden row."""
     for c in range(stop - first):
         context = scratch.context[first + c]
-        scratch.error_row[c], scratch.factor[c] = context, _lock(matrices, context)
+        scratch.error_row[c], scratch.factor[c] = context, _rate(matrices, pace, scratch, context)
         _copy(_width(scratch), scratch.hidden, c, matrices.inputs, context)
+        _measure_hidden(scratch, c)
 
 
 @_inlined
@@ -417,18 +488,44 @@ def _hold_bag(matrices, rule, scratch, contexts):
     if rule.cbow_mean:
         for d in range(width):
             scratch.hidden[0, d] *= share
-    # gensim divides the error of a sum, not of a mean: the gradient's opposite (docs/parity.md, "CBOW's gradient").
-    scratch.error_row[0], scratch.factor[0] = 0, _ONE if rule.cbow_mean else share
+    # As word2vec.c, or by the chain rule (docs/parity.md, "CBOW's gradient").
+    scratch.error_row[0], scratch.factor[0] = 0, share if rule.shares_error else _ONE
+    _measure_hidden(scratch, 0)
 
 
 @_inlined
-def _spread_error(matrices, scratch, contexts):
+def _spread_error(matrices, pace, scratch, contexts):
     """CBOW: the error of the bag goes to all contexts."""
     for c in range(contexts):
         context = scratch.context[c]
-        factor = _lock(matrices, context)
+        factor = _rate(matrices, pace, scratch, context)
         for d in range(_width(scratch)):
             matrices.inputs[context, d] += factor * scratch.error[0, d]
+        if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+            matrices.input_squares[context] += scratch.factor[0] * scratch.factor[0] * scratch.error_square[0]
+
+
+@_inlined
+def _keep_squares(matrices, scratch, first, stop):
+    """Skip-gram with AdaGrad: what a block has asked of its contexts, which are different words."""
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        for c in range(stop - first):
+            matrices.input_squares[scratch.context[first + c]] += scratch.error_square[c]
+
+
+@_inlined
+def _measure_hidden(scratch, c):
+    """AdaGrad: a hidden row's square; nothing has been asked of it yet."""
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        scratch.hidden_square[c], scratch.error_square[c] = _square(_width(scratch), scratch.hidden, c), 0
+
+
+@_inlined
+def _rate(matrices, pace, scratch, word):
+    """What the error of an input row is multiplied by: its lock, and with AdaGrad its learning rate."""
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        return _lock(matrices, word) * np.float32(pace.alpha) / np.sqrt(matrices.input_squares[word])
+    return _lock(matrices, word)
 
 
 @_inlined
@@ -448,7 +545,7 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, con
         if rule.skip_gram:
             stop = _different(scratch.context, first, min(contexts, first + MAX_SEQUENTIAL_BLOCK))
             hidden_rows, errors = stop - first, matrices.inputs
-            _hold_contexts(matrices, scratch, first, stop)
+            _hold_contexts(matrices, pace, scratch, first, stop)
         else:
             stop, hidden_rows, errors = contexts, _SINGLE, scratch.error
             _hold_bag(matrices, rule, scratch, contexts)
@@ -456,16 +553,22 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, con
         begin = _FIRST
         while begin < targets:  # one place for every call: whatever is called is compiled once more for each
             if begin < outputs:
-                matrix, end = matrices.outputs, _different(scratch.row, begin, outputs)
+                matrix, squares, end = (
+                    matrices.outputs,
+                    matrices.output_squares,
+                    _different(scratch.row, begin, outputs),
+                )
             else:
-                matrix, end = matrices.nodes, targets
+                matrix, squares, end = matrices.nodes, matrices.node_squares, targets
             if hidden_rows > 1:
-                part = _meet_many(matrix, errors, begin, end - begin, hidden_rows, pace, scratch)
+                part = _meet_many(matrix, squares, errors, begin, end - begin, hidden_rows, pace, scratch)
             else:
-                part = _meet_one(matrix, errors, begin, end - begin, pace, scratch)
+                part = _meet_one(matrix, squares, errors, begin, end - begin, pace, scratch)
             loss, total, begin = loss + part[0], total + part[1], end
-        if not rule.skip_gram:
-            _spread_error(matrices, scratch, contexts)
+        if rule.skip_gram:
+            _keep_squares(matrices, scratch, first, stop)
+        else:
+            _spread_error(matrices, pace, scratch, contexts)
         first, number = stop, number + 1
     return loss, total
 
