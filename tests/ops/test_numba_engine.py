@@ -58,6 +58,12 @@ def test_compiled_chunk_with_adagrad_equals_definition(skip_gram, outputs, mean,
     agrees(*float32(skip_gram, outputs, window, True, mean, size=size, adagrad=True))
 
 
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_compiled_chunk_with_adagrad_equals_definition_over_the_cap(skip_gram, outputs, mean):
+    """At alpha 0.5 rates are 0.5 to 5, the cap 0.6; what a row rounds, the next scores multiply."""
+    agrees(*float32(skip_gram, outputs, 5, True, mean, size=7, adagrad=True), alpha=0.5, stop=30, atol=1e-4)
+
+
 @pytest.mark.parametrize(("outputs", "mean"), CBOW)
 def test_compiled_chunk_with_adagrad_and_cbows_true_gradient_equals_definition(outputs, mean):
     agrees(*float32(False, outputs, 5, True, mean, size=7, adagrad=True, corrected=True, lock=False))

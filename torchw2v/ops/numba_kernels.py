@@ -38,7 +38,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK
+from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK, MAX_STALE_PULL
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
 
 # Sums may be reordered and contracted (that is what makes vectors of them); NaN and infinity keep their meaning.
@@ -53,6 +53,7 @@ _INLINED: dict[str, Any] = {**_OPTIONS, "_nrt": False, "forceinline": True}
 _inlined = njit(**_INLINED)
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
+_MOST = np.float32(MAX_STALE_PULL)  # AdaGrad's rates at most: what a row cap leaves to a single pair
 _ALIAS_BITS, _ALIAS_MASK = np.uint64(31), np.uint64(2**31 - 1)
 _FIRST, _SINGLE = np.int64(0), np.int64(1)  # written as 0 and 1, they would each be a type, with code of its own
 
@@ -351,7 +352,7 @@ def _miss(c, first, targets, squares, pace, scratch):
         score, row, square = scratch.score[c, t], scratch.row[first + t], scratch.target_square[t]
         trained = _ONE if abs(score) < MAX_SCORE else np.float32(0)
         miss = trained * (scratch.label[first + t] - _sigmoid(score))
-        pull = alpha / np.sqrt(squares[row]) * miss
+        pull = min(alpha / np.sqrt(squares[row]), _MOST) * miss
         scratch.miss[c, t], scratch.pull[c, t] = miss, pull
         asked += miss * miss * square
         squares[row] += miss * miss * hidden_square * part
@@ -524,7 +525,7 @@ def _measure_hidden(scratch, c):
 def _rate(matrices, pace, scratch, word):
     """What the error of an input row is multiplied by: its lock, and with AdaGrad its learning rate."""
     if _adapts(scratch.adagrad):  # type: ignore[call-arg]
-        return _lock(matrices, word) * np.float32(pace.alpha) / np.sqrt(matrices.input_squares[word])
+        return _lock(matrices, word) * min(np.float32(pace.alpha) / np.sqrt(matrices.input_squares[word]), _MOST)
     return _lock(matrices, word)
 
 

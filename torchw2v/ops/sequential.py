@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK, UINT32_SPAN
+from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK, MAX_STALE_PULL, UINT32_SPAN
 from torchw2v.ops.contract import Chunk, Step, Tally, Weights
 from torchw2v.ops.draws import LANE_NEGATIVES, draws_numpy
 from torchw2v.ops.reference import Reading, ReferenceEngine, sigmoid, squares_of
@@ -115,8 +115,8 @@ class SequentialReference(ReferenceEngine):
 
 
 def _rate(squares: dict[str, np.ndarray], matrix: str, row: int, step: Step) -> float:
-    """The learning rate of a row: alpha, or what AdaGrad's sums have made of it."""
-    return step.alpha / float(np.sqrt(squares[matrix][row])) if squares else step.alpha
+    """The learning rate of a row: alpha, or what AdaGrad's sums have made of it, within the cap of a single pair."""
+    return min(step.alpha / float(np.sqrt(squares[matrix][row])), MAX_STALE_PULL) if squares else step.alpha
 
 
 def _different(contexts: list[int]) -> Iterator[list[int]]:
