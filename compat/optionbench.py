@@ -18,7 +18,8 @@ from typing import Any
 
 from gensim.test.utils import datapath
 
-from compat.bench import MODES, QUALITIES, append_rows, environment, quality, read_corpus, timed_train
+from compat.analogies import analogies
+from compat.bench import MODES, QUALITIES, append_rows, environment, read_corpus, similarities, timed_train
 from torchw2v import TorchWord2Vec
 
 DEFAULT = "default"
@@ -50,7 +51,7 @@ def run_once(sentences: list[list[str]], settings: dict[str, Any]) -> dict[str, 
     model = TorchWord2Vec(**settings)
     model.build_vocab(sentences)
     timing = timed_train(model, sentences)
-    return {"engine": model.running_on.engine, **timing, **quality(model.wv)}
+    return {"engine": model.running_on.engine, **timing, **similarities(model.wv), "analogies": analogies(model.wv)}
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
@@ -103,10 +104,10 @@ def main() -> None:
             row = {"mode": args.mode, "variant": variant, "seed": seed, "corpus": args.corpus.name, "words": total,
                    **common, **results, **facts}  # fmt: skip
             rows.append(row)
+            if args.csv:
+                append_rows(args.csv, rows[-1:])
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k not in facts}, flush=True)
     print(table(rows))
-    if args.csv:
-        append_rows(args.csv, rows)
 
 
 if __name__ == "__main__":
