@@ -12,7 +12,7 @@ from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Step
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.reference import ReferenceEngine
-from torchw2v.ops.row_sums import LineSums, add_rows
+from torchw2v.ops.row_sums import LineSums, RowSums, add_rows
 from torchw2v.ops.torch_engine import TorchEngine
 
 from .engine_cases import (
@@ -103,6 +103,15 @@ def test_rows_that_repeat_are_all_added(ordered):
     assert torch.allclose(sums, onto, atol=1e-12)
     line = LineSums(7, rows, ordered=ordered).sums(values)  # as on a device: no order was prepared
     assert torch.allclose(line, onto[:7] - 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_values_of_padding_are_added_nowhere(ordered):
+    """As blocks of paths come on a device, where their rows are not sorted."""
+    sums = torch.zeros(4, 2, dtype=torch.float64)
+    values = torch.ones(32, 2, dtype=torch.float64)
+    RowSums(torch.tensor([1, 3, 1]), ordered=ordered).update(sums, values).apply()
+    assert sums.tolist() == [[0, 0], [2, 2], [0, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("size", [1, 63, 300, 1024])
