@@ -544,13 +544,11 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, con
         begin = _FIRST
         while begin < targets:  # one place for every call: whatever is called is compiled once more for each
             if begin < outputs:
-                matrix, squares, end = (
-                    matrices.outputs,
-                    matrices.output_squares,
-                    _different(scratch.row, begin, outputs),
-                )
+                matrix, squares = matrices.outputs, matrices.output_squares
+                end = _different(scratch.row, begin, outputs)
             else:
-                matrix, squares, end = matrices.nodes, matrices.node_squares, targets
+                matrix, squares = matrices.nodes, matrices.node_squares
+                end = targets
             if hidden_rows > 1:
                 part = _meet_many(matrix, squares, errors, begin, end - begin, hidden_rows, pace, scratch)
             else:
