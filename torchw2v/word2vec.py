@@ -77,13 +77,14 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
         What of the hidden row's error each of a CBOW center's m contexts gets. "word2vec" (default), as word2vec.c and
         gensim: all of it where the hidden row is their mean, 1/m of it where it is their sum. "corrected": the true
         gradient (Irsoy et al. 2021, arXiv:2012.15332), the other way round. With `cbow_mean=1` that moves contexts m
-        times less, so give a higher alpha (docs/kernels.md, "CBOW's way back"). The full softmax always has the true
+        times less, so give a higher alpha, such as 0.15 (docs/benchmarks.md). The full softmax always has the true
         gradient. Refused with sg=1.
     optimizer : str, optional
         "sgd" (default): alpha is the learning rate of all rows, as in gensim. "adagrad": each row of each matrix has
         its own, alpha over the root of the mean squares of its gradients so far, so that rare words learn faster and
-        frequent ones settle (docs/kernels.md, "AdaGrad by rows"); alpha still falls from `alpha` to `min_alpha`. The
-        sums are kept in the model and saved with it; a further `train()` goes on from them.
+        frequent ones settle (docs/kernels.md, "AdaGrad by rows"); alpha still falls from `alpha` to `min_alpha`, and
+        has to be higher than with "sgd": give 0.25, say (docs/benchmarks.md). The sums are kept in the model and saved
+        with it; a further `train()` goes on from them.
     deterministic : bool
         True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is; engine "numba" then trains
         with one thread, "torch" with all in lockstep. With device="cuda" on one GPU model, by torch operations that add

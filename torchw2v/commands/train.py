@@ -66,7 +66,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="negative examples (default: 5; 0: none)")  # fmt: skip
     add("--objective", choices=("softmax",), help="the full softmax, in place of its approximations -hs and -negative")
     add("--optimizer", choices=("sgd", "adagrad"), default="sgd",
-        help="adagrad: a learning rate for each row (default: sgd, -alpha for all)")  # fmt: skip
+        help="adagrad: a learning rate for each row; needs a higher -alpha (default: sgd, -alpha for all)")  # fmt: skip
     add("-min-count", "-min_count", "--min-count", dest="min_count", metavar="N", type=whole(0), default=5,
         help="leave out words that are rarer (default: 5)")  # fmt: skip
     add("-alpha", "--alpha", metavar="N", type=decimal(0, above=True),
