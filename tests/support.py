@@ -2,6 +2,14 @@
 
 import threading
 
+import pytest
+
+from torchw2v.compiling import numba_missing
+
+needs_numba = pytest.mark.skipif(numba_missing() is not None, reason="numba is not installed")
+# The two ways from text to ids, as values of "compiled".
+ROADS = [pytest.param(False, id="numpy"), pytest.param(True, id="compiled", marks=needs_numba)]
+
 PATIENCE = 20  # seconds after which a call counts as hung
 
 

@@ -10,12 +10,12 @@ import torchw2v
 ROOT = Path(torchw2v.__file__).parent
 # The floors of the house; a module may import from its own floor or below.
 FLOORS = [
-    {"errors", "constants", "_version", "atomic", "callbacks", "standin"},
+    {"errors", "constants", "_version", "atomic", "callbacks", "compiling", "standin"},
     {"keys", "plot.canvas", "plot.labels", "sentence_models", "token_batches"},
     {"projector", "plot.benchmark", "plot.course", "plot.frequency", "plot.maps"},
     {"ops.draws", "ops.contract", "ops.losses"},
     {"corpus", "embedding", "tables", "vocabulary", "word_table"},
-    {"text", "token_file"},
+    {"text", "token_file", "word_kernels"},
     {"source", "token_lists"},
     {"scan"},
     {"corpus_cache", "encoding", "ops.sampling", "ops.reference", "ops.row_sums", "ops.trees"},

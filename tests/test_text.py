@@ -3,6 +3,7 @@
 import gzip
 import sys
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from gensim.models.word2vec import LineSentence, PathLineSentences
 from gensim.test.utils import datapath
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import ROADS, needs_numba
 
 from torchw2v import TorchWord2Vec, text, word_table
 from torchw2v.scan import encode, scan
-from torchw2v.text import _AFTER_NEWLINE, _WIDE_SPACES, encode_blocks, find_words, read_blocks
+from torchw2v.text import _AFTER_NEWLINE, _WIDE_SPACES, encode_blocks, find_words, look_up, read_blocks
 from torchw2v.word_table import Words, WordTable
 
 SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
@@ -52,6 +54,20 @@ def write(path, data):
     return str(path)
 
 
+@contextmanager
+def road(compiled):
+    """Texts of any length are read by the compiled loop, or none are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_BYTES_TO_COMPILE_FOR", 0 if compiled else sys.maxsize)
+        yield
+
+
+@pytest.fixture(params=ROADS)
+def compiled(request):
+    with road(request.param):
+        yield request.param
+
+
 def assert_read_as_gensim_reads(sentences, workers=1):
     """Sentences, words, their order and their counts are those that iterating over a reader of gensim's gives."""
     scanned = scan(sentences, lambda *_: None, workers=workers)
@@ -73,6 +89,17 @@ def assert_read_as_gensim_reads(sentences, workers=1):
     assert encoded.token_ids.tolist() == [known[w] for sentence in expected for w in sentence if w in known]
 
 
+@needs_numba
+def test_compiled_white_space_is_that_of_str_split(tmp_path):
+    """Every character there is, between two letters and between two of itself."""
+    letters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000 and chr(code) != "\n"]
+    content = "".join(f"a{letter}b {letter}{letter}\n" for letter in letters)
+    path = write(tmp_path / "t.txt", content.encode())
+    with road(True):
+        scanned = scan(LineSentence(path), lambda *_: None)
+    assert [scanned.words[i] for i in scanned.ids.tolist()] == content.split()
+
+
 def test_white_space_is_that_of_str_split():
     ours = set(_WIDE_SPACES) | set(_AFTER_NEWLINE) | {b"\n"}
     assert ours == {space.encode() for space in SPACES}
@@ -90,7 +117,7 @@ def block_bytes(request, monkeypatch):
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("data", NASTY.values(), ids=NASTY)
 @pytest.mark.parametrize("longest", [1, 2, 10_000, sys.maxsize])
-def test_file_is_read_as_gensim_reads_it(data, longest, workers, block_bytes, tmp_path):
+def test_file_is_read_as_gensim_reads_it(data, longest, workers, block_bytes, compiled, tmp_path):
     path = write(tmp_path / "t.txt", data)
     assert_read_as_gensim_reads(LineSentence(path, max_sentence_length=longest), workers)
 
@@ -101,30 +128,47 @@ texts = st.lists(st.one_of(st.text(letters, max_size=20), spaces, st.just("word"
 
 
 @settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("compiled", ROADS)
 @given(content=texts, size=st.integers(1, 40), workers=st.sampled_from([1, 2]))
 @example(content="", size=1, workers=1)
-def test_any_text_is_read_as_gensim_reads_it(content, size, workers, tmp_path_factory):
+def test_any_text_is_read_as_gensim_reads_it(content, size, workers, compiled, tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "t.txt"
     path.write_bytes(content.encode())
     table = WordTable()
-    pieces = list(encode_blocks(read_blocks([path], size), table, grow=True, workers=workers))
+    pieces = list(encode_blocks(read_blocks([path], size), table, grow=True, workers=workers, compiled=compiled))
     expected = list(LineSentence(str(path)))
     words = table.words()
     assert words == list(dict.fromkeys(word for sentence in expected for word in sentence))
     read = [words[i - 1] for piece in pieces for i in piece.ids.tolist()]
     assert read == [word for sentence in expected for word in sentence]
-    assert_read_as_gensim_reads(LineSentence(str(path)), workers)
+    with road(compiled):
+        assert_read_as_gensim_reads(LineSentence(str(path)), workers)
+
+
+@needs_numba
+def test_compiled_loop_gives_what_numpy_gives():
+    content = b"".join(NASTY.values()) + LEE
+    table = WordTable()
+    for block in (LEE[: len(LEE) // 2], content):  # some words known, some not
+        plain, compiled = (look_up(block, table, compiled=which) for which in (False, True))
+        for name in ("ids", "line_ends"):
+            assert np.array_equal(getattr(compiled.piece, name), getattr(plain.piece, name)), name
+        assert np.array_equal(compiled.unknown, plain.unknown)
+        assert compiled.letters == plain.letters
+        for i in range(len(plain.words)):
+            assert compiled.words.bytes_at(i) == plain.words.bytes_at(i)
+        table.add(plain.words)
 
 
 @settings(max_examples=200, deadline=None)
 @given(
     words=st.lists(st.binary(min_size=1, max_size=80), max_size=80),
     cuts=st.lists(st.integers(0, 80), max_size=4),
-    multiplier=st.sampled_from([0, 1, 2**63, int(word_table._MULTIPLIER)]),
+    multiplier=st.sampled_from([0, 1, 2**63, int(word_table.MULTIPLIER)]),
 )
 def test_table_numbers_words_by_first_appearance_also_where_hashes_collide(words, cuts, multiplier):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word_table, "_MULTIPLIER", np.uint64(multiplier))
+        patch.setattr(word_table, "MULTIPLIER", np.uint64(multiplier))
         patch.setattr(word_table, "hash", lambda word: 5, raising=False)
         table, order = WordTable(), {}
         for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), 80], strict=True):
@@ -140,19 +184,20 @@ def test_table_numbers_words_by_first_appearance_also_where_hashes_collide(words
         assert len(table) == len(order)
 
 
-def test_ids_are_the_same_for_every_number_of_threads_and_size_of_blocks(tmp_path):
+@pytest.mark.parametrize("compiled", ROADS)
+def test_ids_are_the_same_for_every_number_of_threads_and_size_of_blocks(compiled, tmp_path):
     with smart_open.open(datapath("head500.noblanks.cor.bz2"), "rb") as file:  # 331,339 words
         path = write(tmp_path / "t.txt", file.read())
     expected = None
     for workers, size in [(1, 1 << 18), (1, 1 << 12), (2, 1 << 15), (8, 5_000)]:
         table = WordTable()
-        pieces = list(encode_blocks(read_blocks([path], size), table, grow=True, workers=workers))
+        pieces = list(encode_blocks(read_blocks([path], size), table, grow=True, workers=workers, compiled=compiled))
         result = (table.words(), np.concatenate([piece.ids for piece in pieces]).tolist())
         expected = expected or result
         assert result == expected
 
 
-def test_lines_and_letters_across_block_ends(tmp_path):
+def test_lines_and_letters_across_block_ends(compiled, tmp_path):
     path = tmp_path / "t.txt"
     rng = np.random.default_rng(1)
     words = [("ж" * int(n)) + "日本" * (int(n) % 3) for n in rng.integers(1, 30, 4000)]
@@ -166,13 +211,13 @@ def test_lines_and_letters_across_block_ends(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["a b c d", "a\tb\tc", "a\x1cb\rc"], ids=["spaces", "tabs", "separators"])
-def test_a_single_long_line_is_read_in_blocks(line, tmp_path):
+def test_a_single_long_line_is_read_in_blocks(line, compiled, tmp_path):
     path = write(tmp_path / "t.txt", line.encode() * 1000)
     assert max(map(len, read_blocks([path], 50))) <= 100
     assert_read_as_gensim_reads(LineSentence(path, max_sentence_length=700))
 
 
-def test_folder_of_plain_and_compressed_files(tmp_path):
+def test_folder_of_plain_and_compressed_files(compiled, tmp_path):
     (tmp_path / "a.txt").write_bytes(b"a b\nc")  # no final newline: the line ends with the file
     (tmp_path / "b.txt").write_bytes(b"")
     with gzip.open(tmp_path / "c.txt.gz", "wb") as file:
@@ -216,7 +261,7 @@ PLACES = {  # bytes, sentences before, what the error shows of the place
 
 @pytest.mark.parametrize(("data", "sentences", "near"), PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_invalid_utf8_is_named_with_its_place(data, sentences, near, workers, tmp_path):
+def test_invalid_utf8_is_named_with_its_place(data, sentences, near, workers, compiled, tmp_path):
     corpus = LineSentence(write(tmp_path / "t.txt", data))
     with pytest.raises(UnicodeDecodeError) as gensims:
         list(corpus)
@@ -234,7 +279,7 @@ def test_missing_file_is_the_error_that_opening_it_gives(tmp_path):
 
 
 @pytest.mark.parametrize("every", [1, 7, 100])
-def test_progress_is_reported_as_by_one_sentence_after_another(every, tmp_path):
+def test_progress_is_reported_as_by_one_sentence_after_another(every, compiled, tmp_path):
     path = write(tmp_path / "t.txt", LEE + b"\n\nx y z\n" * 50)
 
     class Plain:  # not one of gensim's readers: read sentence by sentence

@@ -1,5 +1,6 @@
 """Lists of token lists: the same ids through joined text as through a dictionary."""
 
+import sys
 from collections import defaultdict
 from enum import Enum
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import ROADS
 
 from torchw2v import TorchWord2Vec, token_lists
 from torchw2v.scan import encode, scan
@@ -27,8 +29,9 @@ class Shout(str):
         return 7
 
 
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch):
+@pytest.fixture(autouse=True, params=ROADS)
+def small_batches(request, monkeypatch):
+    monkeypatch.setattr(token_lists, "_TOKENS_TO_COMPILE_FOR", 0 if request.param else sys.maxsize)
     monkeypatch.setattr(token_lists, "_SENTENCES_OF_ONE_THREAD", 1)
     monkeypatch.setattr(token_lists, "_BATCH_SENTENCES", 3)
     monkeypatch.setattr(token_lists, "_BATCH_TOKENS", 5)

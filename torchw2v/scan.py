@@ -18,7 +18,7 @@ import numpy as np
 from gensim.models.word2vec import LineSentence, PathLineSentences
 
 from torchw2v.corpus import UNKNOWN, CorpusChunk, EncodedCorpus, ScannedCorpus, Sentences, Token, drop_unknown
-from torchw2v.text import Piece, encode_blocks, find_words, read_blocks, worth_starting
+from torchw2v.text import Piece, encode_blocks, find_words, read_blocks, worth_compiling, worth_starting
 from torchw2v.token_lists import TokenListEncoder, are_token_lists, seeded
 from torchw2v.word_table import WordTable
 
@@ -97,8 +97,9 @@ class _Report:
 def _text_pieces(files: Sequence[Any], table: WordTable, *, longest: int, grow: bool, workers: int) -> Iterator[Piece]:
     """Pieces of text files, with sentence ends (positions in the corpus) in place of line ends."""
     ends, done = _SentenceEnds(longest), 0
+    workers, compiled = worth_starting(files, workers), worth_compiling(files)
     try:
-        for piece in encode_blocks(read_blocks(files), table, grow=grow, workers=worth_starting(files, workers)):
+        for piece in encode_blocks(read_blocks(files), table, grow=grow, workers=workers, compiled=compiled):
             yield Piece(piece.ids, ends.of(piece.line_ends + done))
             done += len(piece.ids)
     except UnicodeDecodeError as error:

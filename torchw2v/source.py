@@ -13,6 +13,8 @@ from gensim.models.word2vec import BrownCorpus, LineSentence, PathLineSentences,
 from torchw2v.corpus import Sentences
 from torchw2v.token_file import TokenFile
 
+_PART = 4096  # sentences
+
 
 @dataclass(frozen=True)
 class Source:
@@ -76,10 +78,16 @@ def describe(sentences: Any) -> Source:
         return Source(sentences, repeats=True, lasting=lasting, fingerprint=(settings, states))
     if type(sentences) in (list, tuple):
         # Cheap, and sees sentences that are shuffled, replaced, added or cut between epochs.
-        shape = (len(sentences), hash(tuple(map(id, sentences))), hash(tuple(map(_length, sentences))))
-        return Source(sentences, repeats=True, fingerprint=shape)
+        # Part by part: what `id` has brought into the cache `len` finds there.
+        parts = (sentences[start : start + _PART] for start in range(0, len(sentences), _PART))
+        shape = tuple((hash(tuple(map(id, part))), hash(_lengths(part))) for part in parts)
+        return Source(sentences, repeats=True, fingerprint=(len(sentences), shape))
     return Source(sentences, repeats=False)
 
 
-def _length(sentence: Any) -> int:
-    return len(sentence) if hasattr(sentence, "__len__") else -1
+def _lengths(sentences: Sequence[Any]) -> tuple[int, ...]:
+    """Length of each sentence, -1 where it has none."""
+    try:
+        return tuple(map(len, sentences))
+    except TypeError:  # asking each for it first takes three times as long
+        return tuple(len(sentence) if hasattr(sentence, "__len__") else -1 for sentence in sentences)

@@ -1,6 +1,7 @@
 """Text files to token ids, a block of bytes at a time, on several cores.
 
     files --read_blocks--> bytes --find_words--> words, line ends --WordTable--> ids
+                           bytes --word_kernels.find_in----------------------> ids    long texts, where numba is
 
 A line is a sentence and its words are what `str.split()` makes of it, as in gensim's LineSentence. Threads look for
 words and find those that are known; one thread adds new words, block after block, so that ids follow the order of first
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import smart_open
 
+from torchw2v.compiling import numba_missing
 from torchw2v.word_table import Words, WordTable
 
 Item = TypeVar("Item")
@@ -28,6 +30,8 @@ Result = TypeVar("Result")
 BLOCK_BYTES = 1 << 18  # arrays of a block stay in a core's cache: fastest of 64 kB to 4 MB
 _BLOCKS_AHEAD = 2  # for each thread
 _BYTES_OF_A_THREAD = 8 * BLOCK_BYTES  # less is not worth starting one for
+# Loading the compiled loop takes a second where nothing else has needed numba, compiling it two, once a machine.
+_BYTES_TO_COMPILE_FOR = 1 << 23
 _AFTER_NEWLINE = (b" ", b"\t", b"\r", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\x1f")
 # What str.split() splits at besides: every other character of which str.isspace() is true.
 _WIDE_SPACES = tuple(
@@ -100,7 +104,64 @@ def find_words(block: bytes) -> tuple[Words, np.ndarray]:
     return words, line_ends
 
 
-def encode_blocks(blocks: Iterable[bytes], table: WordTable, *, grow: bool, workers: int) -> Iterator[Piece]:
+@dataclass(frozen=True)
+class Lookup:
+    """The words of a block in a table.
+
+    Attributes
+    ----------
+    piece : Piece
+        Id 0 stands for an unknown word.
+    unknown : int64 array
+        Places of the unknown words.
+    words : Words
+        Those words.
+    letters : int
+        Bytes of all words, known or not.
+    """
+
+    piece: Piece
+    unknown: np.ndarray
+    words: Words
+    letters: int
+
+
+def look_up(block: bytes, table: WordTable, *, compiled: bool) -> Lookup:
+    """Split a block into words and find them in a table.
+
+    Parameters
+    ----------
+    block : bytes
+    table : WordTable
+        Another thread may add words to it meanwhile.
+    compiled : bool
+        By a loop that numba compiles, with the same results. The first call of all takes a second or two.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        The block is not UTF-8; the error holds the whole block.
+    """
+    if compiled:
+        from torchw2v.word_kernels import find_in  # only here: an extra, and importing it takes a second
+
+        _check(block)
+        ids, line_ends, unknown, rest, letters = find_in(block, table)
+        return Lookup(Piece(ids, line_ends), unknown, rest, letters)
+    words, line_ends = find_words(block)
+    ids = table.find(words)
+    unknown = np.flatnonzero(ids == 0)
+    return Lookup(Piece(ids, line_ends), unknown, words[unknown], int((words.ends - words.starts).sum()))
+
+
+def _check(block: bytes) -> None:
+    if not block.isascii():
+        block.decode()
+
+
+def encode_blocks(
+    blocks: Iterable[bytes], table: WordTable, *, grow: bool, workers: int, compiled: bool
+) -> Iterator[Piece]:
     """Token ids of blocks, in their order.
 
     Parameters
@@ -112,23 +173,30 @@ def encode_blocks(blocks: Iterable[bytes], table: WordTable, *, grow: bool, work
         Add unknown words to the table; their ids follow the order of first appearance. Else their id is 0.
     workers : int
         Threads.
+    compiled : bool
+        As in `look_up`.
 
     Raises
     ------
     UnicodeDecodeError
         At the first block that is not UTF-8, after the pieces before it.
     """
+    for found in in_order(lambda block: look_up(block, table, compiled=compiled), blocks, workers):
+        if grow:
+            add_unknown(found, table, compiled=compiled)
+        yield found.piece
 
-    def look_up(block: bytes) -> tuple[Piece, Words, np.ndarray]:
-        words, line_ends = find_words(block)
-        ids = table.find(words)
-        unknown = np.flatnonzero(ids == 0) if grow else np.zeros(0, np.int64)
-        return Piece(ids, line_ends), words[unknown], unknown
 
-    for piece, words, unknown in in_order(look_up, blocks, workers):
-        if len(unknown):
-            piece.ids[unknown] = table.add(words)
-        yield piece
+def add_unknown(found: Lookup, table: WordTable, *, compiled: bool) -> None:
+    """Add what `look_up` did not find to the table, and write its ids in place of zeros. One thread at a time."""
+    if not len(found.unknown):
+        return
+    if compiled:
+        from torchw2v.word_kernels import add_to
+
+        found.piece.ids[found.unknown] = add_to(table, found.words)
+    else:
+        found.piece.ids[found.unknown] = table.add(found.words)
 
 
 def in_order(call: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
@@ -152,6 +220,17 @@ def in_order(call: Callable[[Item], Result], items: Iterable[Item], workers: int
 
 def worth_starting(paths: Iterable[Any], workers: int) -> int:
     """Threads for files: at most `workers`, one for small files."""
+    size = _local_bytes(paths)
+    return workers if size is None else max(1, min(workers, size // _BYTES_OF_A_THREAD))
+
+
+def worth_compiling(paths: Iterable[Any]) -> bool:
+    """Whether files are long enough for compiled loops, and numba is there."""
+    size = _local_bytes(paths)
+    return (size is None or size >= _BYTES_TO_COMPILE_FOR) and numba_missing() is None
+
+
+def _local_bytes(paths: Iterable[Any]) -> int | None:
+    """Bytes of all files on disk, as they lie there; None where there are none."""
     local = [path for path in paths if isinstance(path, str | Path) and os.path.isfile(path)]
-    size = sum(map(os.path.getsize, local))
-    return max(1, min(workers, size // _BYTES_OF_A_THREAD)) if local else workers
+    return sum(map(os.path.getsize, local)) if local else None

@@ -1,7 +1,8 @@
 """Lists of token lists to ids.
 
-With several threads, tokens that are plain words are joined to text again and looked up as text is, most of it
-outside Python's lock. With one thread, and for other tokens (numbers, tuples, words with spaces), a dictionary does it.
+Tokens that are plain words are joined to text again and looked up as text is, most of it outside Python's lock: where
+numba is and the lists are long, or else with several threads. A dictionary does the rest: few threads or short lists
+without numba, and other tokens (numbers, tuples, words with spaces).
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 
+from torchw2v.compiling import numba_missing
 from torchw2v.corpus import UNKNOWN
-from torchw2v.text import Piece, find_words, in_order
-from torchw2v.word_table import Words, WordTable
+from torchw2v.text import Lookup, Piece, add_unknown, find_words, in_order, look_up
+from torchw2v.word_table import WordTable
 
 _BATCH_SENTENCES = 2_000
 _BATCH_TOKENS = 100_000  # at most, unless a sentence is longer: a few blocks of text (text.BLOCK_BYTES)
 _SENTENCES_OF_ONE_THREAD = 10_000  # fewer are not worth starting threads for
+_TOKENS_TO_COMPILE_FOR = 1 << 20  # as text._BYTES_TO_COMPILE_FOR
 
 
 @dataclass(frozen=True)
@@ -63,19 +67,19 @@ def are_token_lists(sentences: Any) -> bool:
     return type(sentences) in (list, tuple) and set(map(type, sentences)) <= {list, tuple}
 
 
-def _as_words(batch: _Batch) -> Words | None:
-    """The tokens of a batch as words in a buffer, one for each token; None if they are not plain words."""
-    if list(map(type, chain.from_iterable(batch.runs))).count(str) < batch.tokens:
+def _as_text(batch: _Batch) -> bytes | None:
+    """The tokens of a batch, a sentence a line; None if some are not strings."""
+    if not set(map(type, chain.from_iterable(batch.runs))) <= {str}:
         return None  # also subclasses of str, which may have an equality of their own
     try:
-        text = "".join([" ".join(run) + "\n" for run in batch.runs if run]).encode()
+        return "".join([" ".join(run) + "\n" for run in batch.runs if run]).encode()
     except UnicodeEncodeError:  # lone surrogates
         return None
-    words, _ = find_words(text)
-    # White space that is not ours, or an empty token, changes one of these sums.
-    if len(words) != batch.tokens or int((words.ends - words.starts).sum()) + batch.tokens != len(text):
-        return None
-    return words
+
+
+def _are_words(batch: _Batch, text: bytes, words: int, letters: int) -> bool:
+    """Whether each token became one word: white space that is not ours, or an empty token, changes one of the sums."""
+    return words == batch.tokens and letters + batch.tokens == len(text)
 
 
 class TokenListEncoder:
@@ -111,29 +115,39 @@ class TokenListEncoder:
             A token is not hashable.
         """
         done = 0
-        for batch, ids in self._batches_encoded(sentences, workers):
+        compiled = numba_missing() is None and sum(map(len, sentences)) >= _TOKENS_TO_COMPILE_FOR
+        for batch, ids in self._batches_encoded(sentences, workers, compiled):
             yield Piece(ids, batch.ends + done)
             done += len(ids)
 
-    def _batches_encoded(self, sentences: Sequence[Sequence[Any]], workers: int) -> Iterator[tuple[_Batch, np.ndarray]]:
-        if workers == 1 or len(sentences) < _SENTENCES_OF_ONE_THREAD:
+    def _batches_encoded(
+        self, sentences: Sequence[Sequence[Any]], workers: int, compiled: bool
+    ) -> Iterator[tuple[_Batch, np.ndarray]]:
+        if len(sentences) < _SENTENCES_OF_ONE_THREAD:
+            workers = 1
+        if workers == 1 and not compiled:
             for batch in _batches(sentences):
                 yield batch, self._by_dictionary(batch)
             return
-        for batch, words, ids in in_order(self._look_up, _batches(sentences), workers):
-            unknown = np.flatnonzero(ids == 0)
-            if words is None or self._vocabulary is not None:
+        look_up = partial(self._look_up, compiled=compiled)
+        for batch, found in in_order(look_up, _batches(sentences), workers):
+            if found is None or self._vocabulary is not None:
                 ids = self._by_dictionary(batch)
             elif self._rows is not None:
-                ids = self._rows[ids]
+                ids = self._rows[found.piece.ids]
             else:
-                ids[unknown] = self._table.add(words[unknown])
+                add_unknown(found, self._table, compiled=compiled)
+                ids = found.piece.ids
                 ids -= 1
             yield batch, ids
 
-    def _look_up(self, batch: _Batch) -> tuple[_Batch, Words | None, np.ndarray]:
-        words = None if self._vocabulary is not None else _as_words(batch)
-        return batch, words, np.zeros(0, np.int32) if words is None else self._table.find(words)
+    def _look_up(self, batch: _Batch, *, compiled: bool) -> tuple[_Batch, Lookup | None]:
+        """A batch, and its tokens in the table if they are plain words."""
+        text = None if self._vocabulary is not None else _as_text(batch)
+        if text is None:
+            return batch, None
+        found = look_up(text, self._table, compiled=compiled)
+        return batch, found if _are_words(batch, text, len(found.piece.ids), found.letters) else None
 
     def _by_dictionary(self, batch: _Batch) -> np.ndarray:
         tokens = chain.from_iterable(batch.runs)
@@ -156,8 +170,8 @@ def seeded(key_to_index: Mapping[Any, int]) -> tuple[WordTable, np.ndarray] | No
         return None
     table, rows = WordTable(), [UNKNOWN]
     plain = [word for word in key_to_index if _is_plain(word)]  # text holds no others
-    words = _as_words(_batch([plain]))
-    if words is not None:
+    words, _ = find_words(" ".join([*plain, ""]).encode())
+    if plain:
         table.add(words)
         rows.extend(map(key_to_index.__getitem__, plain))
     return table, np.array(rows, np.int32)

@@ -8,16 +8,18 @@ longer ones byte by byte. numpy lets other threads run while it works, so severa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: Knuth's multiplicative hashing
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: Knuth's multiplicative hashing
 _SHORT = 7  # bytes of a word that its first key holds, beside a number
 _EXACT = 14  # bytes of a word that its two keys hold
 _TAG = np.uint64(0xFF)  # lowest byte of a key: a number, not text
-_GIANT = 64  # bytes beyond which a word is hashed and compared by itself, not with all others of its block
+GIANT = 64  # bytes beyond which a word is hashed and compared by itself, not with all others of its block
 _LOAD = 4  # slots for each word at least
 
 
@@ -48,7 +50,7 @@ class Words:
         return self.buffer[self.starts[index] : self.ends[index]].tobytes()
 
 
-def _eights(buffer: np.ndarray) -> np.ndarray:
+def eights_of(buffer: np.ndarray) -> np.ndarray:
     """The 8 bytes from each byte of a buffer on, as a number: a view."""
     return np.ndarray((max(len(buffer) - 7, 0),), np.dtype("<u8"), buffer, strides=(1,))
 
@@ -67,7 +69,7 @@ class _Keys:
 
 
 def _keys(words: Words) -> _Keys:
-    lengths, eights = words.ends - words.starts, _eights(words.buffer)
+    lengths, eights = words.ends - words.starts, eights_of(words.buffer)
     first = eights[words.starts]
     first <<= (64 - 8 * np.minimum(lengths, _SHORT)).view(np.uint64)
     first |= np.minimum(lengths, _SHORT + 1).view(np.uint64)
@@ -79,22 +81,22 @@ def _keys(words: Words) -> _Keys:
     hashed = np.flatnonzero(lengths[long] > _EXACT)
     last[hashed] = _hashes(words[long[hashed]]) | _TAG
     second[long] = last
-    last *= _MULTIPLIER
+    last *= MULTIPLIER
     mixed[long] ^= last ^ (last >> np.uint64(32))
     return _Keys(first, second, mixed)
 
 
 def _hashes(words: Words) -> np.ndarray:
     """A 64-bit hash of each word of at least 8 bytes."""
-    eights, starts, ends = _eights(words.buffer), words.starts, words.ends
+    eights, starts, ends = eights_of(words.buffer), words.starts, words.ends
     hashes = eights[ends - 8] + (ends - starts).view(np.uint64)
     at, more = 0, np.arange(len(words))
-    while len(more) and at < _GIANT:
-        mixed = (hashes[more] ^ eights[starts[more] + at]) * _MULTIPLIER
+    while len(more) and at < GIANT:
+        mixed = (hashes[more] ^ eights[starts[more] + at]) * MULTIPLIER
         hashes[more] = mixed ^ (mixed >> np.uint64(32))
         at += 8
         more = more[starts[more] + at < ends[more] - 8]  # the last 8 bytes are in already
-    for giant in np.flatnonzero(ends - starts > _GIANT):
+    for giant in np.flatnonzero(ends - starts > GIANT):
         hashes[giant] ^= np.uint64(hash(words.bytes_at(giant)) % 2**64)
     return hashes
 
@@ -103,10 +105,10 @@ def _same_bytes(some: Words, others: Words) -> np.ndarray:
     """Whether words of more than 14 bytes are equal, one by one: bool array [n]."""
     lengths = some.ends - some.starts
     same = lengths == others.ends - others.starts
-    for giant in np.flatnonzero(same & (lengths > _GIANT)):
+    for giant in np.flatnonzero(same & (lengths > GIANT)):
         same[giant] = some.bytes_at(giant) == others.bytes_at(giant)
-    ours, theirs = _eights(some.buffer), _eights(others.buffer)
-    left = np.flatnonzero(same & (lengths <= _GIANT))
+    ours, theirs = eights_of(some.buffer), eights_of(others.buffer)
+    left = np.flatnonzero(same & (lengths <= GIANT))
     at = lengths[left] - 8  # from the last 8 bytes to the first
     while len(left):
         equal = ours[some.starts[left] + at] == theirs[others.starts[left] + at]
@@ -116,8 +118,8 @@ def _same_bytes(some: Words, others: Words) -> np.ndarray:
     return same
 
 
-class _Arrays(NamedTuple):
-    """One state of a table; row 0 stands for "no word"."""
+class TableArrays(NamedTuple):
+    """One state of a table; row 0 stands for "no word". Those that replace it have all of its words."""
 
     slots: np.ndarray  # int32 [2**bits]: the word in a slot, 0 for none
     shift: np.uint64  # 64 - bits
@@ -126,30 +128,36 @@ class _Arrays(NamedTuple):
 
     def slots_of(self, keys: _Keys) -> np.ndarray:
         """Where the search for a key begins; it goes on to the following slots."""
-        return ((keys.mixed * _MULTIPLIER) >> self.shift).view(np.int64)
+        return ((keys.mixed * MULTIPLIER) >> self.shift).view(np.int64)
 
 
 class WordTable:
-    """Ids of words: 1, 2, 3, ... in the order in which they were added."""
+    """Ids of words: 1, 2, 3, ... in the order in which they were added.
+
+    Attributes
+    ----------
+    arrays : TableArrays
+        The present state. Others may read it while words are added.
+    """
 
     def __init__(self) -> None:
         self._count = 0
         self._used = 0  # bytes of the buffer
-        self._arrays = self._empty(bits=12, capacity=1 << 10, size=1 << 14)
+        self.arrays = self._empty(bits=12, capacity=1 << 10, size=1 << 14)
 
     @staticmethod
-    def _empty(bits: int, capacity: int, size: int) -> _Arrays:
+    def _empty(bits: int, capacity: int, size: int) -> TableArrays:
         starts, ends = np.zeros((2, capacity), np.int64)
         keys = _Keys(*np.zeros((3, capacity), np.uint64))
         words = Words(np.zeros(size, np.uint8), starts, ends)
-        return _Arrays(np.zeros(1 << bits, np.int32), np.uint64(64 - bits), keys, words)
+        return TableArrays(np.zeros(1 << bits, np.int32), np.uint64(64 - bits), keys, words)
 
     def __len__(self) -> int:
         return self._count
 
     def words(self) -> list[str]:
         """All words in the order of their ids; they must be UTF-8 without white space."""
-        return self._arrays.words.buffer[: self._used].tobytes().decode().split()
+        return self.arrays.words.buffer[: self._used].tobytes().decode().split()
 
     def find(self, words: Words) -> np.ndarray:
         """Ids of words.
@@ -164,7 +172,7 @@ class WordTable:
         return self._find(words, _keys(words))
 
     def _find(self, words: Words, keys: _Keys) -> np.ndarray:
-        arrays = self._arrays  # one state, also when another thread puts a larger one in its place
+        arrays = self.arrays  # one state, also when another thread puts a larger one in its place
         slots = arrays.slots_of(keys)
         ids = arrays.slots[slots]
         same = arrays.keys.first[ids] == keys.first
@@ -180,7 +188,7 @@ class WordTable:
 
     @staticmethod
     def _others(
-        arrays: _Arrays, words: Words, keys: _Keys, which: np.ndarray, ids: np.ndarray, same: np.ndarray
+        arrays: TableArrays, words: Words, keys: _Keys, which: np.ndarray, ids: np.ndarray, same: np.ndarray
     ) -> np.ndarray:
         """Those of `which` that are not the word `ids`, given whether their keys are the same."""
         hashed = np.flatnonzero(same & ((keys.second[which] & _TAG) == _TAG))
@@ -211,13 +219,24 @@ class WordTable:
             ids[new] = self._find(fresh, own)
         return ids
 
+    @contextmanager
+    def room_for(self, words: Words) -> Iterator[tuple[TableArrays, np.ndarray]]:
+        """Arrays that have room for so many words more, and counters for what is put there by somebody else.
+
+        The counters are an int64 array: words, bytes of the buffer.
+        """
+        self._make_room(self._count + len(words) + 1, self._used + int((words.ends - words.starts + 1).sum()) + 8)
+        counters = np.array([self._count, self._used], np.int64)
+        yield self.arrays, counters
+        self._count, self._used = counters.tolist()
+
     def _append(self, words: Words, keys: _Keys) -> None:
         """Put distinct words that are not in the table behind the others."""
         lengths = words.ends - words.starts
         ends = self._used + np.cumsum(lengths + 1) - 1
         ids = np.arange(self._count + 1, self._count + 1 + len(words), dtype=np.int32)
         self._make_room(int(ids[-1]) + 1, int(ends[-1]) + 9)
-        arrays = self._arrays
+        arrays = self.arrays
         shift = np.repeat(words.starts - (ends - lengths), lengths + 1)
         places = np.arange(self._used, ends[-1] + 1)
         arrays.words.buffer[self._used : ends[-1] + 1] = words.buffer[places + shift]
@@ -228,7 +247,7 @@ class WordTable:
         self._place(arrays, ids)  # last: what stands in a slot can be compared
 
     @staticmethod
-    def _place(arrays: _Arrays, ids: np.ndarray) -> None:
+    def _place(arrays: TableArrays, ids: np.ndarray) -> None:
         """Give each of several words a slot."""
         slots = arrays.slots_of(arrays.keys.at(ids))
         while len(ids):
@@ -239,7 +258,7 @@ class WordTable:
 
     def _make_room(self, rows: int, size: int) -> None:
         """Put larger arrays in place of those that are too small for so many rows and bytes."""
-        old = self._arrays
+        old = self.arrays
         if rows <= len(old.keys.first) and size <= len(old.words.buffer):
             return
         capacity, room = (
@@ -257,4 +276,4 @@ class WordTable:
         ):
             new[: len(had)] = had
         self._place(grown, np.arange(1, self._count + 1, dtype=np.int32))
-        self._arrays = grown
+        self.arrays = grown

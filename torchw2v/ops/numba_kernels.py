@@ -27,8 +27,6 @@ installed anew.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +34,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from torchw2v.compiling import kept
 from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
 
@@ -53,15 +52,6 @@ _LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
 _ALIAS_BITS, _ALIAS_MASK = np.uint64(31), np.uint64(2**31 - 1)
 _FIRST, _SINGLE = np.int64(0), np.int64(1)  # written as 0 and 1, they would each be a type, with code of its own
-
-
-def _kept(function: Callable) -> Any:
-    """numba.njit with the machine code kept on disk, or compiled by each process where no folder can be written."""
-    try:
-        return njit(**_OPTIONS, cache=True)(function)
-    except RuntimeError as error:  # numba's "no locator available"
-        warnings.warn(f"compiled anew in every process; set NUMBA_CACHE_DIR to keep it: {error}", stacklevel=2)
-        return njit(**_OPTIONS)(function)
 
 
 class Matrices(NamedTuple):
@@ -497,7 +487,7 @@ def _with_halo(vocabulary, text, rule, pace):
     return low, high
 
 
-@_kept
+@kept(**_OPTIONS)
 def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
     """Train the centers of a chunk, one after another.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from torchw2v.compiling import numba_missing
 from torchw2v.errors import EngineUnavailableError
 from torchw2v.ops.contract import Engine, Job
 from torchw2v.ops.reference import ReferenceEngine
@@ -65,17 +66,11 @@ def _numba_engine(job: Job) -> Engine:
     return NumbaEngine(job)
 
 
-def _numba_missing(device: torch.device) -> str | None:
+def _numba_unfit(device: torch.device) -> str | None:
     """Why the compiled engine cannot run on a device, or None where it can."""
     if device.type != "cpu":
         return f"numba's engine runs on the CPU only, not on {device}"
-    if importlib.util.find_spec("numba") is None:
-        return "numba is not installed (pip install 'torchw2v[numba]')"
-    try:
-        import numba  # noqa: F401 - it refuses to be imported beside a numpy that is too new for it
-    except ImportError as error:
-        return f"numba cannot be imported ({error})"
-    return None
+    return numba_missing()
 
 
 def _triton_missing(device: torch.device) -> str | None:
@@ -176,7 +171,7 @@ def choose(device: DeviceLike, engine: str | None, *, deterministic: bool = Fals
         raise EngineUnavailableError(f"deterministic=True is offered {offered}, not on {found}; use device='cpu'")
     if softmax:
         return Choice(found, "softmax", f"{reason}; objective='softmax': products with the whole vocabulary")
-    no_triton, no_numba = _triton_missing(found), _numba_missing(found)
+    no_triton, no_numba = _triton_missing(found), _numba_unfit(found)
     if deterministic:  # numba's engine then trains in one thread
         no_triton = no_triton or "deterministic=True needs engine 'torch'"
     ordered = deterministic and found.type == "cuda"
