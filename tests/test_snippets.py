@@ -71,7 +71,7 @@ class Shell:
             case ["pip", "install", *rest]:
                 installable(rest)
             case _:
-                assert words[0] in ("head", "tensorboard"), f"{words[0]} is not checked by {__file__}"
+                assert words[0] in ("head", "mkdocs"), f"{words[0]} is not checked by {__file__}"
 
     def torchw2v(self, arguments):
         parsed, strange = cli._parser().parse_known_args(arguments)

@@ -245,7 +245,7 @@ class Saving(Word2Vec):
         Parameters
         ----------
         model : gensim.models.Word2Vec
-        device, engine, deterministic, progress_bar
+        device, engine, deterministic, progress_bar : optional
             As in the constructor.
         objective : str, optional
             As in the constructor; if not given, that of the model, which is gensim's unless it is ours.
