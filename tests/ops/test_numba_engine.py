@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numba import njit
 
 import torchw2v
 from torchw2v.errors import TrainingDivergedError
@@ -17,7 +18,7 @@ from torchw2v.ops import sequential
 from torchw2v.ops.contract import Chunk, Step
 from torchw2v.ops.draws import draw_key, draws_numpy
 from torchw2v.ops.numba_engine import NumbaEngine
-from torchw2v.ops.numba_kernels import Pace, _sigmoid, draw
+from torchw2v.ops.numba_kernels import Pace, draw, pull_lanes
 from torchw2v.ops.sequential import SequentialReference
 
 from .engine_cases import MODES, TOKENS, VOCABULARY, assert_engine_agrees, case, matrices
@@ -76,10 +77,23 @@ def test_draws_are_those_of_every_engine():
             assert draw(pace, position, lane) == draws_numpy(key, np.array([position]), lane)[0]
 
 
-def test_sigmoid_is_exact_to_float32():
-    scores = np.linspace(-40, 40, 100_001).astype(np.float32)
-    ours = np.array([_sigmoid(score) for score in scores])
-    assert np.abs(ours - 1 / (1 + np.exp(-scores.astype(np.float64)))).max() < 2e-7
+@njit
+def pulls(alpha, first, targets, score, label, pull):
+    return [pull_lanes(alpha, 0, begin, first, targets, score, label, pull) for begin in range(0, targets, 8)]
+
+
+@pytest.mark.parametrize("targets", [1, 6, 7, 8, 9, 16, 100_000])
+def test_pulls_are_exact_to_float32(targets):
+    size = -(-targets // 8) * 8
+    score = np.linspace(-7, 7, size, dtype=np.float32)[None]
+    label = np.arange(3 + size, dtype=np.float32) % 2
+    pull = np.full_like(score, 5)
+    totals = pulls(np.float32(0.5), 3, targets, score, label, pull)
+    wanted = 0.5 * (label[3:] - 1 / (1 + np.exp(-score[0].astype(np.float64))))
+    wanted[(np.abs(score[0]) >= 6) | (np.arange(size) >= targets)] = 0
+    assert np.abs(pull[0] - wanted).max() < 2e-7
+    inside = np.where(np.arange(size) < targets, score[0], 0).reshape(-1, 8)
+    assert np.allclose(totals, inside.sum(1), atol=1e-5)
 
 
 def test_an_infinite_update_is_an_error():

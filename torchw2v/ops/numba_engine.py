@@ -10,7 +10,7 @@ import torch
 from torchw2v.constants import COMPILED_SIZES, MAX_SEQUENTIAL_BLOCK
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
-from torchw2v.ops.numba_kernels import Matrices, Pace, Rule, Scratch, Text, Vocabulary, train_chunk
+from torchw2v.ops.numba_kernels import TARGET_LANES, Matrices, Pace, Rule, Scratch, Text, Vocabulary, train_chunk
 from torchw2v.tables import alias_table, noise_probabilities
 
 
@@ -46,7 +46,7 @@ class NumbaEngine:
             objective.cbow_mean,
         )
         longest_path = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-        self._targets = 1 + self._rule.negative + longest_path
+        self._targets = -(-(1 + self._rule.negative + longest_path) // TARGET_LANES) * TARGET_LANES
 
     def _scratch(self, width: int, contexts: int) -> Scratch:
         most, targets = MAX_SEQUENTIAL_BLOCK if self._rule.skip_gram else 1, self._targets
@@ -67,8 +67,11 @@ class NumbaEngine:
             both=zeros(1, most),
             scaled=zeros(1, targets),
             row=np.zeros(targets, np.int64),
-            label=zeros(targets),
+            label=zeros(2 * targets),
+            ahead=np.zeros((2, self._rule.negative), np.int64),
+            ahead_of=np.full(2, -1),
             context=np.zeros(contexts, np.int64),
+            bag=zeros(1, contexts),
         )
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
