@@ -152,3 +152,7 @@ axis.set_ylabel("accuracy")
 axis.legend(title="vectors")
 axis.grid(alpha=0.3)
 figure.savefig("accuracy.png", dpi=90)
+
+# %% [markdown]
+# What was learned without labels helps most where labels are few. So few do not suffice to train the vectors on: these
+# then fit the few examples, and `freeze=True`, the default of `to_embedding`, is the better choice.
