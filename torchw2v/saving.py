@@ -251,7 +251,7 @@ class Saving(Word2Vec):
         Parameters
         ----------
         model : gensim.models.Word2Vec
-        device, engine, deterministic, progress_bar
+        device, engine, deterministic, progress_bar : optional
             As in the constructor.
         objective, cbow_gradient, optimizer : str, optional
             As in the constructor; if not given, those of the model, which are gensim's unless it is ours.

@@ -52,13 +52,18 @@ logger = logging.getLogger(__name__)
 class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metaclass=StandIn):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
 
+    From `sentences` to `shrink_windows` they mean what they mean in `gensim.models.Word2Vec`; named below are those
+    that take more here, and ours.
+
     Parameters
     ----------
-    sentences, corpus_file, vector_size, ..., shrink_windows
-        As in `gensim.models.Word2Vec`. `workers` is the number of CPU threads that read a corpus and train; on an
-        accelerator one stream trains. `batch_words` sizes the jobs of gensim's loop, which runs only for subclasses
-        that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be compressed or
-        remote (anything smart_open opens), or a corpus that `torchw2v encode` has made.
+    corpus_file : str, optional
+        May be compressed or remote (anything smart_open opens), or a corpus that `torchw2v encode` has made.
+    workers : int
+        CPU threads that read a corpus and train; on an accelerator one stream trains.
+    batch_words : int
+        Sizes the jobs of gensim's loop, which runs only for subclasses that override one of its hooks; otherwise chunks
+        are sized by torchw2v.
     window : int or None
         None: the whole sentence, whatever its length, is the context of each of its words, as for item sets, which have
         no order; `shrink_windows` is off then. The attributes say so as gensim would: window=2**30.
