@@ -51,6 +51,8 @@ ADDED = {
     "engine": "setting: what trains",
     "most_similar_batch": "many `wv.most_similar` queries at once (gensim issue 2987)",
     "objective": "setting: the full softmax in place of its approximations",
+    "cbow_gradient": "setting: CBOW's true gradient in place of word2vec's",
+    "optimizer": "setting: AdaGrad's learning rate for each row in place of one for all",
     "progress_bar": "setting: a tqdm bar",
     "running_on": "device and engine in use, and why",
     "training_history": "loss, words, seconds and alpha of each epoch (gensim issue 2617)",

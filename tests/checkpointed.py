@@ -36,6 +36,8 @@ EXACT = {
     "softmax-sg": {"objective": "softmax", "negative": 0, "workers": 2, "sg": 1},
     "softmax-cbow": {"objective": "softmax", "workers": 3},
     "reference": {"engine": "reference", "sg": 1},
+    "lockstep-adagrad-sg": {**LOCKSTEP, "sg": 1, "optimizer": "adagrad"},
+    "one-worker-adagrad-both": {"workers": 1, "hs": 1, "optimizer": "adagrad", "cbow_gradient": "corrected"},
 }
 each_exact = pytest.mark.parametrize("exact", EXACT.values(), ids=EXACT)
 TIMES = ("seconds", "words_per_second")
@@ -48,7 +50,7 @@ def run(sentences=CORPUS, **settings):
 def assert_same_run(one, other):
     """Weights, progress, loss, history and random state; not times."""
     assert one.wv.index_to_key == other.wv.index_to_key
-    for name in ("syn1neg", "syn1"):
+    for name in ("syn1neg", "syn1", "vectors_squares", "syn1neg_squares", "syn1_squares"):
         assert hasattr(one, name) == hasattr(other, name)
         if hasattr(one, name):
             assert np.array_equal(getattr(one, name), getattr(other, name)), name

@@ -11,6 +11,7 @@ from gensim.test.utils import datapath
 from compat import fasttext_side
 from compat.bench import MODES, busy_cores, read_corpus, sides_of, table
 from compat.measure import measured
+from compat.optionbench import settings_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,6 +51,28 @@ def test_ratios_are_medians_of_neighboring_runs():
     gensims, ours = table(rows, ["sg-ns"]).splitlines()[2:]
     assert gensims == "| sg-ns | gensim | 100 |  | 1.0 | 2 MB | 0.500 ± 0.000 | 0.250 ± 0.000 | 0.125 ± 0.000 |"
     assert ours.startswith("| sg-ns | torchw2v | 300 | 4.00 |")
+
+
+def test_options_are_measured_side_by_side(tmp_path):
+    rows = tmp_path / "rows.csv"
+    variants = ("default", "cbow_gradient=corrected,alpha=0.05")
+    settings = ("--epochs", 1, "--vector-size", 8, "--seeds", 2, "--workers", 1, "--csv", rows)
+    printed = run("optionbench", "--mode", "cbow-ns", *settings, *variants)
+    written = rows_of(rows)
+    assert [(row["variant"], row["seed"]) for row in written] == [(v, seed) for seed in "12" for v in variants]
+    assert all(float(row["cpu_seconds"]) > 0 for row in written)
+    assert len({row["wordsim353"] for row in written}) == 4  # each was trained in its own way
+    assert [line.split(" | ")[1] for line in printed.splitlines()[-2:]] == list(variants)
+
+
+def test_variants_are_settings():
+    assert settings_of("default") == {}
+    assert settings_of("optimizer=adagrad,alpha=0.1,window=None") == {
+        "optimizer": "adagrad", "alpha": 0.1, "window": None,
+    }  # fmt: skip
+    for wrong in ("alpha", "alpha=", "=1", "optimizer=adagrad,,"):
+        with pytest.raises(ValueError, match="give name=value"):
+            settings_of(wrong)
 
 
 def test_sides():

@@ -229,6 +229,8 @@ def test_pickle_holds_only_gensims_names_and_our_settings():
         "device",
         "engine",
         "objective",
+        "cbow_gradient",
+        "optimizer",
         "deterministic",
         "progress_bar",
         "training_history",

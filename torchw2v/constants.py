@@ -18,6 +18,14 @@ MAX_STALE_PULL = 0.6
 # 512 tokens in flight, seed 1: analogies 0.080 at 2, 0.087 at 4 (seed 2: 0.076); 6 M words, 5 epochs: 0.164 at both.
 NODE_PULL = 4.0
 
+# Parts of a pair in which row caps count where a bag's contexts share its error (`Objective.counts_shares`): whole
+# numbers, whose sum does not depend on its order.
+PAIR_PARTS = 2**16
+
+# What AdaGrad's sums of squares begin with: a row's first rate is 10 alpha, and halves once its gradients' mean squares
+# have come to three times this.
+ADAGRAD_START = 0.01
+
 UINT32_SPAN = 2**32  # a draw is a uniform integer in [0, UINT32_SPAN)
 
 MAX_SCORE = 6  # gensim leaves an output alone whose |score| is not below: MAX_EXP in word2vec_inner.pyx

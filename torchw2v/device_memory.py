@@ -33,6 +33,8 @@ class MemoryEstimate:
         There are Huffman paths.
     tokens : int
         Of the corpus that would stay on the device; 0 where none can.
+    adagrad : bool
+        Each row has a sum of squares.
     """
 
     words: int
@@ -40,11 +42,12 @@ class MemoryEstimate:
     matrices: int
     hierarchical: bool
     tokens: int = 0
+    adagrad: bool = False
 
     @property
     def weights(self) -> int:
         """Bytes of the matrices."""
-        return 4 * self.words * row_stride(self.width) * self.matrices
+        return 4 * self.words * (row_stride(self.width) + self.adagrad) * self.matrices
 
     @property
     def tables(self) -> int:

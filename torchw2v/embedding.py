@@ -48,7 +48,7 @@ def to_embedding(
         `model.wv`, `model.output_vectors`, ...
     padding_idx : int, optional
         Add a row of zeros that gets no gradient, for padding: 0 makes it the first row, -1 (or its number) the last.
-    freeze, sparse
+    freeze, sparse : bool
         As in `torch.nn.Embedding.from_pretrained`, with its defaults.
     dtype : torch.dtype, optional
         Of the weights; the vectors' own if not given.

@@ -19,6 +19,7 @@ from torchw2v.constants import WHOLE_SENTENCE
 from torchw2v.corpus import CorpusChunk, EncodedCorpus
 from torchw2v.errors import CheckpointMismatchError
 from torchw2v.gensim_state import (
+    adagrad,
     check_finite,
     counts_of,
     memory_estimate,
@@ -233,7 +234,7 @@ class EpochTraining(Word2Vec):
             choice.device, choice.engine, choice.reason, threads * sharing,
             1 if choice.engine == "numba" else plan.step_tiles * plan.tile,
         )  # fmt: skip
-        engine = choice.build(Job(objective, tables, plan), sharing)
+        engine = choice.build(Job(objective, tables, plan, adagrad(self)), sharing)
         work = token_work(objective, tables, len(self.wv), int(self.vector_size), neighbors)
         weights, resident = weights_of(self, choice.device), 0
         if isinstance(engine, DeferringEngine) and tokens:

@@ -102,7 +102,7 @@ class Exchange(Saving):
 
         Parameters
         ----------
-        padding_idx, freeze, sparse, dtype, unk, pad, **options
+        padding_idx, freeze, sparse, dtype, unk, pad, **options : optional
             As in `torchw2v.to_embedding`, which takes any KeyedVectors, and whose errors these are, too.
 
         Returns

@@ -15,12 +15,16 @@ import torch
 from gensim.models import KeyedVectors
 from gensim.models.word2vec import Word2Vec
 
+from torchw2v.constants import ADAGRAD_START
 from torchw2v.device_memory import MemoryEstimate, row_stride
 from torchw2v.errors import TrainingDivergedError, WeightsError
 from torchw2v.ops.contract import Objective, Tables, Weights
 from torchw2v.tables import keep_all, pack_paths
 
 SOFTMAX = "softmax"  # TorchWord2Vec.objective
+WORD2VEC, CORRECTED = "word2vec", "corrected"  # TorchWord2Vec.cbow_gradient
+SGD, ADAGRAD = "sgd", "adagrad"  # TorchWord2Vec.optimizer
+SQUARES = ("vectors_squares", "syn1neg_squares", "syn1_squares")  # AdaGrad's sums: attributes of a model
 
 
 def full_softmax(model: Word2Vec) -> bool:
@@ -33,6 +37,11 @@ def has_outputs(model: Word2Vec) -> bool:
     return bool(model.negative) or full_softmax(model)
 
 
+def adagrad(model: Word2Vec) -> bool:
+    """Whether the model's rows have rates of their own; a plain gensim model's have not."""
+    return getattr(model, "optimizer", None) == ADAGRAD
+
+
 def objective_of(model: Word2Vec) -> Objective:
     """The model's settings that decide which pairs are trained."""
     return Objective(
@@ -43,6 +52,7 @@ def objective_of(model: Word2Vec) -> Objective:
         shrink_windows=bool(model.shrink_windows),
         cbow_mean=bool(model.cbow_mean),
         softmax=full_softmax(model),
+        corrected=getattr(model, "cbow_gradient", None) == CORRECTED,
     )
 
 
@@ -129,12 +139,42 @@ def weights_of(model: Word2Vec, device: torch.device, there: Weights | None = No
     lock = lock[np.arange(len(model.wv)) % len(lock)]  # gensim's rule for a short lockf
 
     old = (None, None, None) if there is None else (there.inputs, there.outputs, there.nodes)
+    squares: tuple[torch.Tensor | None, ...] = (None, None, None)
+    if adagrad(model):
+        used = (True, has_outputs(model), bool(model.hs))
+        squares = tuple(
+            torch.from_numpy(_squares(model, name)).to(device) if needed else None
+            for name, needed in zip(SQUARES, used, strict=True)
+        )
     return Weights(
         inputs=_to_device(model.wv.vectors, device, old[0]),
         outputs=_to_device(model.syn1neg, device, old[1]) if has_outputs(model) else None,
         nodes=_to_device(model.syn1, device, old[2]) if model.hs else None,
         input_lock=None if free else torch.from_numpy(lock).to(device),
+        input_squares=squares[0],
+        output_squares=squares[1],
+        node_squares=squares[2],
     )
+
+
+def _squares(model: Word2Vec, name: str) -> np.ndarray:
+    """AdaGrad's sums of a matrix, float32 [V], kept in the model; new ones where there are none, checked."""
+    kept = getattr(model, name, None)
+    squares = extend_squares(np.zeros(0), len(model.wv)) if kept is None else kept
+    squares = np.require(squares, dtype=np.float32, requirements=["C", "W"])
+    if squares.shape != (len(model.wv),) or not (np.isfinite(squares).all() and (squares > 0).all()):
+        raise WeightsError(
+            f"{name} holds AdaGrad's sums of squares, one positive number for each of {len(model.wv)} words; found "
+            f"shape {squares.shape}, from {squares.min(initial=0):g} to {squares.max(initial=0):g}. Delete the "
+            "attribute to begin anew"
+        )
+    setattr(model, name, squares)
+    return squares
+
+
+def extend_squares(squares: np.ndarray, size: int) -> np.ndarray:
+    """AdaGrad's sums, float32 [size]: those that there are, and what others begin with."""
+    return np.append(squares, np.full(size - len(squares), ADAGRAD_START)).astype(np.float32)
 
 
 def _to_device(array: np.ndarray, device: torch.device, there: torch.Tensor | None) -> torch.Tensor:
@@ -150,7 +190,7 @@ def _to_device(array: np.ndarray, device: torch.device, there: torch.Tensor | No
 def memory_estimate(model: Word2Vec, tokens: int) -> MemoryEstimate:
     """What training the model takes on a device, with a corpus of so many tokens kept there."""
     matrices = 1 + has_outputs(model) + bool(model.hs)
-    return MemoryEstimate(len(model.wv), int(model.vector_size), matrices, bool(model.hs), tokens)
+    return MemoryEstimate(len(model.wv), int(model.vector_size), matrices, bool(model.hs), tokens, adagrad(model))
 
 
 def _matrix(model: Word2Vec, name: str, array: np.ndarray | None) -> np.ndarray:
@@ -183,6 +223,8 @@ def put_back(model: Word2Vec, weights: Weights) -> None:
     pairs = [(model.wv.vectors, weights.inputs)]
     pairs += [(model.syn1neg, weights.outputs)] if weights.outputs is not None else []
     pairs += [(model.syn1, weights.nodes)] if weights.nodes is not None else []
+    of_rows = (weights.input_squares, weights.output_squares, weights.node_squares)
+    pairs += [(getattr(model, name), sums) for name, sums in zip(SQUARES, of_rows, strict=True) if sums is not None]
     for array, tensor in pairs:
         array[:] = tensor.cpu().numpy()
 

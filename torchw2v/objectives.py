@@ -1,4 +1,4 @@
-"""What a model is trained towards where that is not gensim's: the full softmax.
+"""What a model is trained towards where that is not gensim's: the full softmax, CBOW's true gradient.
 
 gensim's code asks `negative` whether a model has `syn1neg`, the rows of words as outputs. With objective="softmax" it
 has one whatever `negative` is: the methods here say so.
@@ -13,7 +13,7 @@ import numpy as np
 from gensim.models.word2vec import Word2Vec
 
 from torchw2v.errors import SettingError
-from torchw2v.gensim_state import SOFTMAX, full_softmax
+from torchw2v.gensim_state import CORRECTED, SOFTMAX, WORD2VEC, full_softmax
 
 _DEFAULT_NEGATIVE = 5  # gensim's, which cannot be told from an argument that was left out
 
@@ -22,6 +22,19 @@ class Objectives(Word2Vec):
     """The methods that know of objectives besides `hs` and `negative`."""
 
     objective: str | None = None
+    cbow_gradient: str = WORD2VEC
+
+    def _check_cbow_gradient(self) -> None:
+        """Refuse a gradient that does not exist, or where skip-gram has one only."""
+        if self.cbow_gradient not in (WORD2VEC, CORRECTED):
+            raise SettingError(
+                f"cbow_gradient={self.cbow_gradient!r} is unknown; give {WORD2VEC!r} (gensim's) or {CORRECTED!r}"
+            )
+        if self.cbow_gradient == CORRECTED and self.sg:
+            raise SettingError(
+                f"cbow_gradient={CORRECTED!r} says how CBOW trains, but sg={self.sg!r} is skip-gram, whose gradient "
+                "needs no correction: leave cbow_gradient out, or give sg=0"
+            )
 
     def _check_objective(self) -> None:
         """Refuse an objective that does not exist, or that other settings contradict."""

@@ -18,6 +18,7 @@ from gensim.models import KeyedVectors
 from gensim.models.word2vec import Word2Vec
 
 from torchw2v.errors import FileFormatError
+from torchw2v.gensim_state import SQUARES
 from torchw2v.model_vectors import ModelVectors
 
 Arrays = dict[str, np.ndarray]
@@ -36,9 +37,11 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
 _STATE: dict[str, tuple[type, ...]] = {
     "corpus_count": _NUMBER + _MAYBE, "corpus_total_words": _NUMBER + _MAYBE, "train_count": (int,),
     "total_train_time": _NUMBER, "min_alpha_yet_reached": _NUMBER, "running_training_loss": _NUMBER,
-    "device": _TEXT + _MAYBE, "engine": _TEXT + _MAYBE, "objective": _TEXT + _MAYBE, "deterministic": (bool,),
-    "progress_bar": (bool,), "training_history": (list,), "comment": (object,),
+    "device": _TEXT + _MAYBE, "engine": _TEXT + _MAYBE, "objective": _TEXT + _MAYBE, "cbow_gradient": _TEXT,
+    "optimizer": _TEXT, "deterministic": (bool,), "progress_bar": (bool,), "training_history": (list,),
+    "comment": (object,),
 }  # fmt: skip
+MODEL_ARRAYS = ("syn1neg", "syn1", "cum_table", *SQUARES)  # those of a model that are not those of its vectors
 _GENERATORS = ("MT19937", "PCG64")  # gensim's; PCG64 in models of old versions
 _MT19937_WORDS = 624
 _ATTRIBUTE = "vecattr."  # prefix of gensim's per-word attributes, such as count
@@ -241,7 +244,7 @@ def pack_model(model: Word2Vec) -> tuple[Arrays, dict[str, Any]]:
         Something needs pickle: see `pack_vectors`; or a matrix is not float32.
     """
     arrays, document = pack_vectors(model.wv)
-    for name in ("syn1neg", "syn1", "cum_table"):
+    for name in MODEL_ARRAYS:
         if getattr(model, name, None) is not None:
             arrays[name] = np.asarray(getattr(model, name))
     for name in ("vectors", "syn1neg", "syn1"):
@@ -292,6 +295,11 @@ def unpack_model(
     for name in ("syn1neg", "syn1"):
         if name in arrays:
             setattr(model, name, reader.take(name, "float32", (size, width)))
+    for name in SQUARES:
+        if name in arrays:
+            setattr(model, name, reader.take(name, "float32", (size,)))
+            good = bool(np.isfinite(arrays[name]).all()) and bool((arrays[name] > 0).all())
+            require(good, f"array {name!r} holds sums of squares that are not positive")
     if "cum_table" in arrays:
         model.cum_table = reader.take("cum_table", "uint32", (size,))
         rising = bool((model.cum_table[1:] >= model.cum_table[:-1]).all()) and bool((model.cum_table[-1:] > 0).all())

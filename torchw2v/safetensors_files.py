@@ -14,6 +14,7 @@ from torchw2v._version import __version__
 from torchw2v.atomic import atomic_write
 from torchw2v.errors import FileFormatError
 from torchw2v.portable import (
+    MODEL_ARRAYS,
     Arrays,
     from_json,
     pack_model,
@@ -62,7 +63,7 @@ def load_vectors_safetensors(path: PathLike) -> KeyedVectors:
     """
     arrays, document, kind = _read(path, _VECTORS, _MODEL)
     if kind == _MODEL:
-        arrays = {name: array for name, array in arrays.items() if name not in ("syn1neg", "syn1", "cum_table")}
+        arrays = {name: array for name, array in arrays.items() if name not in MODEL_ARRAYS}
         document["arrays"] = sorted(arrays)
     return unpack_vectors(arrays, document)
 

@@ -23,13 +23,17 @@ from gensim.models.word2vec import Word2Vec
 
 from torchw2v.atomic import atomic_write, finish_write
 from torchw2v.errors import ModelTypeError
+from torchw2v.gensim_state import SQUARES
 from torchw2v.model_vectors import adopt
 from torchw2v.ops.select import DeviceLike
 from torchw2v.safetensors_files import PathLike, load_model, save_model
 
 logger = logging.getLogger(__name__)
 
-OUR_ATTRIBUTES = ("device", "engine", "objective", "deterministic", "progress_bar", "training_history")
+OUR_ATTRIBUTES = (
+    "device", "engine", "objective", "cbow_gradient", "optimizer", "deterministic", "progress_bar",
+    "training_history", *SQUARES,
+)  # fmt: skip
 _CLASS = "torchw2v_class"  # attribute of a saved model: "module:name" of its class
 # A subclass that says itself how it is pickled or unpacked is saved under its own class, as gensim would.
 _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__setstate__", "__getnewargs__", "__getnewargs_ex__", "_load_specials")
@@ -247,6 +251,8 @@ class Saving(Word2Vec):
         device: DeviceLike = None,
         engine: str | None = None,
         objective: str | None = None,
+        cbow_gradient: str | None = None,
+        optimizer: str | None = None,
         deterministic: bool = False,
         progress_bar: bool = False,
     ) -> Model:
@@ -255,10 +261,10 @@ class Saving(Word2Vec):
         Parameters
         ----------
         model : gensim.models.Word2Vec
-        device, engine, deterministic, progress_bar
+        device, engine, deterministic, progress_bar : optional
             As in the constructor.
-        objective : str, optional
-            As in the constructor; if not given, that of the model, which is gensim's unless it is ours.
+        objective, cbow_gradient, optimizer : str, optional
+            As in the constructor; if not given, those of the model, which are gensim's unless it is ours.
 
         Raises
         ------
@@ -273,8 +279,10 @@ class Saving(Word2Vec):
         ours = cls.__new__(cls)
         ours._take_state(copy.deepcopy(state))
         ours.device, ours.engine = device, engine
-        if objective is not None:
-            ours.objective = objective
+        asked = {"objective": objective, "cbow_gradient": cbow_gradient, "optimizer": optimizer}
+        for name, value in asked.items():
+            if value is not None:
+                setattr(ours, name, value)
         ours.deterministic, ours.progress_bar = bool(deterministic), bool(progress_bar)
         return ours
 

@@ -120,7 +120,8 @@ def make_plan(
         node_pairs = summed(node_probabilities(tables.paths, words), pairs_of_output / NODE_PULL)
     # Programs on an accelerator read the inputs as others leave them: that far they need no estimate.
     inputs_ahead = objective.hierarchical and objective.skip_gram and not on_device
-    input_pairs = summed(words, contexts)
+    # Of a bag's m contexts, each pulled by 1/m of its error, each token in flight has one whole pair.
+    input_pairs = summed(words, 1.0 if objective.counts_shares else contexts)
     return Plan(tile, step_tiles, group, shared, spread, inputs_ahead, input_pairs, output_pairs, node_pairs)
 
 

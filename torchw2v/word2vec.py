@@ -33,10 +33,11 @@ from torchw2v.errors import (
     TokenFileError,
 )
 from torchw2v.exchange import Exchange
-from torchw2v.gensim_state import full_softmax, quick_attributes
+from torchw2v.gensim_state import SGD, WORD2VEC, full_softmax, quick_attributes
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.objectives import Objectives
 from torchw2v.ops.select import Choice, DeviceLike, choose
+from torchw2v.optimizers import Optimizers
 from torchw2v.plot.course import training_curve
 from torchw2v.pretrained import Pretrained, Source
 from torchw2v.queries import most_similar_batch
@@ -50,16 +51,21 @@ from torchw2v.vocabulary import counts_if_plain, fill_vocabulary
 logger = logging.getLogger(__name__)
 
 
-class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn):
+class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metaclass=StandIn):
     """gensim's Word2Vec, trained by PyTorch. Every argument of gensim's keeps its name, place and default.
+
+    From `sentences` to `shrink_windows` they mean what they mean in `gensim.models.Word2Vec`; named below are those
+    that take more here, and ours.
 
     Parameters
     ----------
-    sentences, corpus_file, vector_size, ..., shrink_windows
-        As in `gensim.models.Word2Vec`. `workers` is the number of CPU threads that read a corpus and train; on an
-        accelerator one stream trains. `batch_words` sizes the jobs of gensim's loop, which runs only for subclasses
-        that override one of its hooks; otherwise chunks are sized by torchw2v. `corpus_file` may be compressed or
-        remote (anything smart_open opens), or a corpus that `torchw2v encode` has made.
+    corpus_file : str, optional
+        May be compressed or remote (anything smart_open opens), or a corpus that `torchw2v encode` has made.
+    workers : int
+        CPU threads that read a corpus and train; on an accelerator one stream trains.
+    batch_words : int
+        Sizes the jobs of gensim's loop, which runs only for subclasses that override one of its hooks; otherwise chunks
+        are sized by torchw2v.
     window : int or None
         None: the whole sentence, whatever its length, is the context of each of its words, as for item sets, which have
         no order; `shrink_windows` is off then. The attributes say so as gensim would: window=2**30.
@@ -74,6 +80,18 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
         None (default): what `hs` and `negative` say. "softmax": the full softmax over the vocabulary, which both
         approximate, at a cost that grows with the vocabulary (docs/softmax.md). `hs` is 0 then, and `negative` is left
         out or 0; only a gensim that trains the saved model further looks at it.
+    cbow_gradient : str, optional
+        What of the hidden row's error each of a CBOW center's m contexts gets. "word2vec" (default), as word2vec.c and
+        gensim: all of it where the hidden row is their mean, 1/m of it where it is their sum. "corrected": the true
+        gradient (Irsoy et al. 2021, arXiv:2012.15332), the other way round. With `cbow_mean=1` that moves contexts m
+        times less, so give a higher alpha, such as 0.15 (docs/benchmarks.md). The full softmax always has the true
+        gradient. Refused with sg=1.
+    optimizer : str, optional
+        "sgd" (default): alpha is the learning rate of all rows, as in gensim. "adagrad": each row of each matrix has
+        its own, alpha over the root of the mean squares of its gradients so far, so that rare words learn faster and
+        frequent ones settle (docs/kernels.md, "AdaGrad by rows"); alpha still falls from `alpha` to `min_alpha`, and
+        has to be higher than with "sgd": give 0.25, say (docs/benchmarks.md). The sums are kept in the model and saved
+        with it; a further `train()` goes on from them.
     deterministic : bool
         True: the same seed gives bit-equal vectors on one CPU model whatever `workers` is; engine "numba" then trains
         with one thread, "torch" with all in lockstep. With device="cuda" on one GPU model, by torch operations that add
@@ -140,11 +158,13 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
         trim_rule=None, sorted_vocab=1, batch_words=10000, compute_loss=False, callbacks=(),
         comment=None, max_final_vocab=None, shrink_windows=True,
         *, device: DeviceLike = None, engine: str | None = None, objective: str | None = None,
-        deterministic: bool = False, progress_bar: bool = False, checkpoint: str | os.PathLike[str] | None = None,
+        cbow_gradient: str = WORD2VEC, optimizer: str = SGD, deterministic: bool = False, progress_bar: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_seconds: float | None = 600.0, checkpoint_words: int | None = None,
         init_from: Source | None = None,
     ) -> None:  # fmt: skip
         self.device, self.engine, self.objective = device, engine, objective
+        self.cbow_gradient, self.optimizer = cbow_gradient, optimizer
         self.deterministic, self.progress_bar = bool(deterministic), bool(progress_bar)
         self.checkpoint, self.checkpoint_seconds, self.checkpoint_words = (
             checkpoint, checkpoint_seconds, checkpoint_words,
@@ -152,7 +172,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
         self._loss_asked = bool(compute_loss)
         self.training_history: list[dict[str, Any]] = []
         self.vector_size, self.window, self.workers = vector_size, window, workers
-        self.hs, self.negative, self.shrink_windows = hs, negative, shrink_windows
+        self.sg, self.hs, self.negative, self.shrink_windows = sg, hs, negative, shrink_windows
         self.alpha, self.min_alpha, self.sample, self.ns_exponent = alpha, min_alpha, sample, ns_exponent
         self._check_settings()
         if init_from is not None:
@@ -206,6 +226,8 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
                 raise SettingError(f"{name}={value!r} is out of range; give {name} >= {least} (and below 2**31)")
         self._check_numbers()
         self._check_objective()
+        self._check_cbow_gradient()
+        self._check_optimizer()
         self._check_checkpoints()
 
     def _check_numbers(self) -> None:
@@ -431,6 +453,12 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, metaclass=StandIn)
                     f"{type(self).__name__} overrides {hooks}: gensim's own routines train then, which cannot read the "
                     f"encoded corpus {corpus_file}; give the text"
                 )
+            for name, gensims in (("cbow_gradient", WORD2VEC), ("optimizer", SGD)):
+                if getattr(self, name) != gensims:
+                    raise SettingError(
+                        f"{name}={getattr(self, name)!r} is not available: {type(self).__name__} overrides {hooks}, so "
+                        "that gensim's routines train this corpus_file. Pass LineSentence(corpus_file) as sentences"
+                    )
             logger.warning("%s overrides %s: gensim's own routines train this corpus_file", type(self).__name__, hooks)
             return super()._train_epoch_corpusfile(
                 corpus_file, cur_epoch=cur_epoch, total_examples=total_examples, total_words=total_words,

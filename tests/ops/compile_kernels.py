@@ -17,19 +17,21 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
+from torchw2v.constants import MAX_STALE_PULL, NODE_PULL, PAIR_PARTS
 from torchw2v.ops import triton_engine, triton_kernels, triton_sampling
 
 TYPES = {
     "p_top_signs": "*i8", "p_starts": "*i64", "p_loss": "*fp64",
     **dict.fromkeys(("p_share", "p_input_pairs", "p_output_pairs", "p_node_pairs", "p_lock", "p_scratch"), "*fp32"),
     **dict.fromkeys(("p_inputs", "p_outputs", "p_nodes", "p_inputs_to", "p_outputs_to", "p_nodes_to"), "*fp32"),
+    **{f"p_{kind}_squares{to}": "*fp32" for kind in ("input", "output", "node") for to in ("", "_to")},
     **dict.fromkeys(("alpha", "k_over_n"), "fp32"),
 }  # fmt: skip
 # As the engine has them for a large corpus: window 5, 5 negatives, locked rows. Losses are left out.
 CONSTANTS = {
     "T": 16, "SB": 32, "G": 32, "N": 32, "NB": 32, "UB": 32, "M": 32, "TOP": 32,
     "MAX_PULL": MAX_STALE_PULL, "NODE_PULL": NODE_PULL, "SHRINK": True, "LOCK": True, "MEAN": True, "LOSS": False,
+    "SHARED": False, "PARTS": 1, "ADAGRAD": False, "WIDTH": 100,
     "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True,
 }  # fmt: skip
 TREE = {"num_warps": triton_engine._WARPS, "num_stages": triton_engine._TREE_STAGES}
@@ -46,6 +48,7 @@ SAMPLING = {
     "measure_reach": (triton_sampling.measure_reach, {}, {}),
     "count_pairs": (triton_sampling.count_pairs, {}, {}),
     "count_pairs_cbow": (triton_sampling.count_pairs, {"SKIP_GRAM": False}, {}),
+    "count_pairs_corrected": (triton_sampling.count_pairs, {"SKIP_GRAM": False, "PARTS": PAIR_PARTS}, {}),
 }
 
 
@@ -83,6 +86,7 @@ def report(name, kernel, own, options, capability, **sizes):
     }
     return {
         "kernel": name, "width": sizes.get("D"), "precision": sizes.get("PRECISION"),
+        "adagrad": "ADAGRAD" in sizes,
         "shared_memory": compiled.metadata.shared,
         "registers": int(re.search(r"REG:(\d+)", disassembled(cubin, "cuobjdump", "--dump-resource-usage"))[1]),
         **{what: len(re.findall(pattern, sass)) for what, pattern in counts.items()},
@@ -100,5 +104,9 @@ if __name__ == "__main__":
     # A small vocabulary's tree, with losses and without locks: other shapes of the same variables.
     other = {"D": 100, "STRIDE": 100, "BD": 64, "PRECISION": "tf32", "LOSS": True, "LOCK": False, "M": 16, "TOP": 12}
     reports += [report(name, *how, capability, **other) for name, how in TRAINING.items()]
+    corrected = {"D": 128, "STRIDE": 128, "BD": 64, "PRECISION": "tf32", "SHARED": True, "PARTS": PAIR_PARTS}
+    reports += [report(name, *TRAINING[name], capability, **corrected) for name in TRAINING if "cbow" in name]
+    adagrad = {"D": 128, "STRIDE": 128, "WIDTH": 128, "BD": 64, "PRECISION": "tf32", "ADAGRAD": True}
+    reports += [report(name, *how, capability, **adagrad) for name, how in TRAINING.items()]
     reports += [report(name, *how, capability) for name, how in SAMPLING.items()]
     print(json.dumps(reports))

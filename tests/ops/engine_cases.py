@@ -28,7 +28,10 @@ LENGTHS = (0, 1, 70, 2, 0, 40, 1, 36)  # empty sentences, single words, one long
 OUTPUTS = {"ns": (5, False), "hs": (0, True), "ns+hs": (3, True)}
 
 
-def case(skip_gram, outputs, window, shrink, mean, size, dtype=torch.float64, step_tiles=2, sample=0.05, lock=True):
+def case(
+    skip_gram, outputs, window, shrink, mean, size, dtype=torch.float64, step_tiles=2, sample=0.05, lock=True,
+    corrected=False, adagrad=False,
+):  # fmt: skip
     """A job on a Zipf-like vocabulary, a chunk's buffer, and a maker of equal random weights."""
     negative, hierarchical = OUTPUTS[outputs]
     model = Word2Vec(vector_size=1, negative=negative, hs=int(hierarchical), sample=sample, min_count=1)
@@ -39,7 +42,7 @@ def case(skip_gram, outputs, window, shrink, mean, size, dtype=torch.float64, st
         cumulative=model.cum_table if negative else None,
         paths=pack_paths(model.wv.expandos["code"], model.wv.expandos["point"]) if hierarchical else None,
     )
-    objective = Objective(skip_gram, negative, hierarchical, window, shrink, mean)
+    objective = Objective(skip_gram, negative, hierarchical, window, shrink, mean, corrected=corrected)
     plan = replace(make_plan(objective, tables, counts, threads=1, epoch_tokens=1e5), step_tiles=step_tiles)
     rng = np.random.default_rng(7)
     ids = rng.choice(VOCABULARY, TOKENS, p=counts / counts.sum()).astype(np.int32)
@@ -52,18 +55,28 @@ def case(skip_gram, outputs, window, shrink, mean, size, dtype=torch.float64, st
         def matrix():
             return torch.randn(VOCABULARY, size, generator=generator, dtype=dtype) * 0.5
 
+        def squares():
+            return torch.rand(VOCABULARY, generator=generator, dtype=dtype) + 0.01
+
         return Weights(
             inputs=matrix(),
             outputs=matrix() if negative else None,
             nodes=matrix() if hierarchical else None,
             input_lock=torch.rand(VOCABULARY, generator=generator, dtype=dtype) if lock else None,
+            input_squares=squares() if adagrad else None,
+            output_squares=squares() if adagrad and negative else None,
+            node_squares=squares() if adagrad and hierarchical else None,
         )
 
-    return Job(objective, tables, plan), ids, offsets, weights
+    return Job(objective, tables, plan, adagrad), ids, offsets, weights
 
 
 def matrices(weights):
     return [m for m in (weights.inputs, weights.outputs, weights.nodes) if m is not None]
+
+
+def squares(weights):
+    return [s for s in (weights.input_squares, weights.output_squares, weights.node_squares) if s is not None]
 
 
 def in_float64(weights):
@@ -98,6 +111,10 @@ def assert_engine_agrees(
     )
     assert (tally.effective_words, tally.pairs) == (expected.effective_words, expected.pairs)
     assert tally.loss == pytest.approx(expected.loss, rel=1e-4)
+    for mine, reference, start_value in zip(*map(squares, (ours, definition, before)), strict=True):
+        # Tolerances are those of rows of size 1; sums come to hundreds of squares.
+        assert (mine - reference).abs().max().item() <= atol * max(1.0, reference.max().item())
+        assert (reference - start_value).abs().max().item() > MOVED
     moved = []
     for mine, reference, start_value in zip(matrices(ours), matrices(definition), matrices(before), strict=True):
         assert (mine - reference).abs().max().item() <= atol
@@ -105,6 +122,10 @@ def assert_engine_agrees(
     assert max(moved) > MOVED and min(moved) > clear * atol
 
 
+CBOW = [
+    pytest.param(outputs, mean, id=f"{outputs}-{'mean' if mean else 'sum'}")
+    for outputs, mean in product(OUTPUTS, (True, False))
+]
 MODES = [
     pytest.param(sg, outputs, mean, id=f"{'sg' if sg else 'cbow-mean' if mean else 'cbow-sum'}-{outputs}")
     for sg, mean, outputs in product((True, False), (True, False), OUTPUTS)

@@ -12,10 +12,11 @@ from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Step
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.reference import ReferenceEngine
-from torchw2v.ops.row_sums import LineSums, add_rows
+from torchw2v.ops.row_sums import LineSums, RowSums, add_rows
 from torchw2v.ops.torch_engine import TorchEngine
 
 from .engine_cases import (
+    CBOW,
     MODES,
     STEP32_ATOL,
     STEP64_ATOL,
@@ -49,6 +50,49 @@ def test_torch_step_in_a_fixed_order_equals_reference(skip_gram, outputs, mean):
     assert_engine_agrees(engine, *case(skip_gram, outputs, 5, True, mean, size=7))
 
 
+@pytest.mark.parametrize("options", [{}, {"bags": False, "ordered": True}], ids=["bags", "blocks-ordered"])
+@pytest.mark.parametrize("window", [1, 5, 1000])
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_torch_step_with_cbows_true_gradient_equals_reference(outputs, mean, window, options):
+    engine = partial(TorchEngine, **options)
+    assert_engine_agrees(engine, *case(False, outputs, window, True, mean, size=7, corrected=True))
+
+
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_cbows_true_gradient_is_capped_by_the_pull_of_its_pairs(outputs, mean):
+    """At alpha 2 all rows are over their caps, which count a mean's pairs as 1/m: the expected ones are set to 0.1."""
+    job, *rest = case(False, outputs, 5, True, mean, size=7, corrected=True, lock=False)
+    job = replace(job, plan=replace(job.plan, input_pairs=job.plan.input_pairs * 0 + np.float32(0.1)))
+    assert_engine_agrees(TorchEngine, job, *rest, alpha=2.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"bags": False, "ordered": True}], ids=["bags", "blocks-ordered"])
+@pytest.mark.parametrize("window", [1, 5, 35, 1000])
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_torch_step_with_adagrad_equals_reference(skip_gram, outputs, mean, window, options):
+    engine = partial(TorchEngine, **options)
+    assert_engine_agrees(engine, *case(skip_gram, outputs, window, True, mean, size=7, adagrad=True))
+
+
+@pytest.mark.parametrize("lock", [True, False], ids=["locked", "free"])
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_torch_step_with_adagrad_and_cbows_true_gradient_equals_reference(outputs, mean, lock):
+    cases = case(False, outputs, 5, True, mean, size=7, adagrad=True, corrected=True, lock=lock)
+    assert_engine_agrees(TorchEngine, *cases)
+
+
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_torch_step_with_adagrad_equals_reference_over_the_caps(skip_gram, outputs, mean):
+    """At alpha 0.5 rates are 0.5 to 5, and rows with two pairs over their caps."""
+    assert_engine_agrees(TorchEngine, *case(skip_gram, outputs, 5, True, mean, size=7, adagrad=True), alpha=0.5)
+
+
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_torch_step_with_adagrad_equals_reference_in_float32(skip_gram, outputs, mean):
+    cases = case(skip_gram, outputs, 5, True, mean, size=50, dtype=torch.float32, step_tiles=100, adagrad=True)
+    assert_engine_agrees(TorchEngine, *cases, atol=STEP32_ATOL, clear=100)
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_rows_that_repeat_are_all_added(ordered):
     values, rows = torch.randn(500, 3, dtype=torch.float64), torch.arange(500) % 7
@@ -59,6 +103,15 @@ def test_rows_that_repeat_are_all_added(ordered):
     assert torch.allclose(sums, onto, atol=1e-12)
     line = LineSums(7, rows, ordered=ordered).sums(values)  # as on a device: no order was prepared
     assert torch.allclose(line, onto[:7] - 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_values_of_padding_are_added_nowhere(ordered):
+    """As blocks of paths come on a device, where their rows are not sorted."""
+    sums = torch.zeros(4, 2, dtype=torch.float64)
+    values = torch.ones(32, 2, dtype=torch.float64)
+    RowSums(torch.tensor([1, 3, 1]), ordered=ordered).update(sums, values).apply()
+    assert sums.tolist() == [[0, 0], [2, 2], [0, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("size", [1, 63, 300, 1024])

@@ -21,7 +21,7 @@ from torchw2v.ops.numba_engine import NumbaEngine
 from torchw2v.ops.numba_kernels import Pace, draw, pull_lanes
 from torchw2v.ops.sequential import SequentialReference
 
-from .engine_cases import MODES, TOKENS, VOCABULARY, assert_engine_agrees, case, matrices
+from .engine_cases import CBOW, MODES, TOKENS, VOCABULARY, assert_engine_agrees, case, matrices
 
 # float32 against float64 over a chunk of 150 tokens, each update read by the next: some hundred updates a row, each off
 # by at most 1e-7 of values of size 1.
@@ -45,6 +45,29 @@ def test_compiled_chunk_equals_definition(skip_gram, outputs, mean, window, shri
 def test_compiled_chunk_equals_definition_at_any_vector_size(skip_gram, outputs, mean, size):
     # Sums of ten rows of 300 make scores of 50: there the definition in float32 is itself off by 8e-5.
     agrees(*float32(skip_gram, outputs, 5, True, mean, size=size), atol=1e-4 if size == 300 and not mean else ATOL)
+
+
+@pytest.mark.parametrize("size", [7, 100])
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_compiled_chunk_with_cbows_true_gradient_equals_definition(outputs, mean, size):
+    agrees(*float32(False, outputs, 5, True, mean, size=size, corrected=True))
+
+
+@pytest.mark.parametrize(("window", "size"), [(1, 7), (5, 7), (1000, 7), (5, 100)])
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_compiled_chunk_with_adagrad_equals_definition(skip_gram, outputs, mean, window, size):
+    agrees(*float32(skip_gram, outputs, window, True, mean, size=size, adagrad=True))
+
+
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_compiled_chunk_with_adagrad_equals_definition_over_the_cap(skip_gram, outputs, mean):
+    """At alpha 0.5 rates are 0.5 to 5, the cap 0.6; what a row rounds, the next scores multiply."""
+    agrees(*float32(skip_gram, outputs, 5, True, mean, size=7, adagrad=True), alpha=0.5, stop=30, atol=1e-4)
+
+
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_compiled_chunk_with_adagrad_and_cbows_true_gradient_equals_definition(outputs, mean):
+    agrees(*float32(False, outputs, 5, True, mean, size=7, adagrad=True, corrected=True, lock=False))
 
 
 @pytest.mark.parametrize(("start", "stop"), [(10, 60), (1, 2), (71, 73), (100, 150), (3, 3)])

@@ -28,7 +28,7 @@ MODES = [
 def softmax_case(skip_gram, mean, *, window=5, shrink=True, size=7, **options):
     job, *rest = case(skip_gram, "ns", window, shrink, mean, size, **options)
     objective, tables = replace(job.objective, negative=0, softmax=True), replace(job.tables, cumulative=None)
-    return Job(objective, tables, job.plan), *rest
+    return Job(objective, tables, job.plan, job.adagrad), *rest
 
 
 class Autograd:
@@ -71,13 +71,30 @@ class Autograd:
         expected = scores.detach().softmax(1).sum(0)
         of_output = torch.maximum(torch.bincount(torch.tensor(centers), minlength=VOCABULARY), expected)
         lock = 1 if weights.input_lock is None else weights.input_lock.unsqueeze(1)
-        weights.inputs -= lock * alpha * self.cap(of_input, alpha) * inputs.grad
-        weights.outputs -= alpha * self.cap(of_output, alpha) * outputs.grad
+        free = [torch.ones(1, dtype=torch.float64)] * 2
+        if self.job.adagrad:
+            sums = (weights.input_squares, weights.output_squares)
+            free = [squares.rsqrt().unsqueeze(1) for squares in sums]
+            self.add_squares(weights, bags, centers)
+        weights.inputs -= lock * alpha * self.cap(of_input, alpha, free[0]) * inputs.grad
+        weights.outputs -= alpha * self.cap(of_output, alpha, free[1]) * outputs.grad
         return loss.item()
 
+    def add_squares(self, weights, bags, centers):
+        """The mean squares of each example's own gradients, from the weights before the step."""
+        inputs, outputs = weights.inputs.clone(), weights.outputs.clone()
+        combine = torch.mean if self.job.objective.cbow_mean else torch.sum
+        for bag, center in zip(bags, centers, strict=True):
+            rows = inputs[bag].requires_grad_()  # a row for each place in the bag
+            matrix = outputs.clone().requires_grad_()
+            cross_entropy(matrix @ combine(rows, 0), torch.tensor(center)).backward()
+            weights.input_squares.index_add_(0, torch.tensor(bag), rows.grad.square().mean(1))
+            weights.output_squares += matrix.grad.square().mean(1)
+
     @staticmethod
-    def cap(examples, alpha):
-        return (MAX_STALE_PULL / (alpha * examples.double())).clamp(max=1).unsqueeze(1)
+    def cap(examples, alpha, free):
+        caps = (MAX_STALE_PULL / (alpha * examples.double())).unsqueeze(1)
+        return torch.minimum(caps, free)
 
 
 def blocks_of(block, threads=1):
@@ -120,6 +137,13 @@ def test_chunk_may_cut_sentences(skip_gram, mean, start, stop):
     agrees(blocks_of(16), skip_gram, mean, start=start, stop=stop, sample=0)
 
 
+@pytest.mark.parametrize("alpha", [0.025, 0.5], ids=["below-the-caps", "capped"])
+@pytest.mark.parametrize("window", [1, 5])
+@pytest.mark.parametrize(("skip_gram", "mean"), MODES)
+def test_step_with_adagrad_adds_the_squares_of_each_examples_gradient(skip_gram, mean, window, alpha):
+    agrees(blocks_of(16), skip_gram, mean, window=window, alpha=alpha, adagrad=True)
+
+
 @pytest.mark.parametrize("step_tiles", [1, 3, 100])
 @pytest.mark.parametrize("alpha", [0.004, 0.5], ids=["below-the-caps", "capped"])
 @pytest.mark.parametrize(("skip_gram", "mean"), MODES)
@@ -130,7 +154,7 @@ def test_rows_are_capped_by_what_a_step_sums_into_them(skip_gram, mean, alpha, s
 @pytest.mark.parametrize(("skip_gram", "mean"), MODES)
 def test_below_the_caps_a_step_is_plain_gradient_descent(skip_gram, mean, monkeypatch):
     """150 tokens with 10 contexts at most: at alpha 0.0003 no row is in more than 0.6 / alpha = 2,000 examples."""
-    monkeypatch.setattr(Autograd, "cap", staticmethod(lambda examples, alpha: 1))
+    monkeypatch.setattr(Autograd, "cap", staticmethod(lambda examples, alpha, free: 1))
     agrees(blocks_of(16), skip_gram, mean, alpha=0.0003, step_tiles=100, size=7)
 
 

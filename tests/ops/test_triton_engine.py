@@ -13,7 +13,7 @@ from torchw2v.ops.contract import Chunk, Step, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.triton_engine import TritonEngine
 
-from .engine_cases import MODES, TOKENS, assert_engine_agrees, case, matrices
+from .engine_cases import CBOW, MODES, TOKENS, assert_engine_agrees, case, matrices, squares
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = [pytest.mark.gpu] if DEVICE == "cuda" else []  # else in the ordinary suite
@@ -33,7 +33,12 @@ def on_device(make):
     def weights():
         made = make()
         lock = None if made.input_lock is None else made.input_lock.to(DEVICE)
-        return Weights(*(None if m is None else padded(m) for m in (made.inputs, made.outputs, made.nodes)), lock)
+        sums = (made.input_squares, made.output_squares, made.node_squares)
+        return Weights(
+            *(None if m is None else padded(m) for m in (made.inputs, made.outputs, made.nodes)),
+            lock,
+            *(None if s is None else s.clone().to(DEVICE) for s in sums),
+        )
 
     return weights
 
@@ -52,6 +57,8 @@ class OnDevice:
             assert not trained.as_strided((len(trained), trained.stride(0)), (trained.stride(0), 1))[
                 :, trained.shape[1] :
             ].any()  # the padding of rows stays zero
+            here.copy_(trained)
+        for here, trained in zip(squares(weights), squares(there), strict=True):
             here.copy_(trained)
         return tally
 
@@ -92,6 +99,24 @@ def test_kernel_equals_reference_where_a_chunk_cuts_sentences(skip_gram, outputs
 @pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
 def test_kernel_equals_reference_with_capped_rows(skip_gram, outputs, mean):
     assert_triton_agrees(case32(skip_gram, outputs, mean, size=8, step_tiles=1, lock=False), alpha=0.5, atol=2e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.025, 0.5], ids=["below-the-caps", "capped"])
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_kernel_with_cbows_true_gradient_equals_reference(outputs, mean, alpha):
+    atol = STEP32_ATOL * (10 if alpha > 0.1 else 1)  # as above: ten times the pull, of scores ten times as far
+    assert_triton_agrees(case32(False, outputs, mean, corrected=True, lock=False), alpha=alpha, atol=atol)
+
+
+@pytest.mark.parametrize("size", [20, 63])
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_kernel_with_adagrad_equals_reference(skip_gram, outputs, mean, size):
+    assert_triton_agrees(case32(skip_gram, outputs, mean, size=size, adagrad=True))
+
+
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_kernel_with_adagrad_and_cbows_true_gradient_equals_reference(outputs, mean):
+    assert_triton_agrees(case32(False, outputs, mean, adagrad=True, corrected=True, lock=False))
 
 
 @pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)

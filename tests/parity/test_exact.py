@@ -327,8 +327,8 @@ def test_constructor_begins_with_gensims_arguments_and_ours_are_keyword_only():
     assert ours[: len(theirs)] == theirs
     added = ours[len(theirs) :]
     assert [name for name, _, _ in added] == [
-        "device", "engine", "objective", "deterministic", "progress_bar", "checkpoint", "checkpoint_seconds",
-        "checkpoint_words", "init_from",
+        "device", "engine", "objective", "cbow_gradient", "optimizer", "deterministic", "progress_bar", "checkpoint",
+        "checkpoint_seconds", "checkpoint_words", "init_from",
     ]  # fmt: skip
     assert {kind for _, kind, _ in added} == {inspect.Parameter.KEYWORD_ONLY}
 

@@ -65,6 +65,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("-negative", "--negative", metavar="N", type=whole(0), default=5,
         help="negative examples (default: 5; 0: none)")  # fmt: skip
     add("--objective", choices=("softmax",), help="the full softmax, in place of its approximations -hs and -negative")
+    add("--optimizer", choices=("sgd", "adagrad"), default="sgd",
+        help="adagrad: a learning rate for each row; needs a higher -alpha (default: sgd, -alpha for all)")  # fmt: skip
     add("-min-count", "-min_count", "--min-count", dest="min_count", metavar="N", type=whole(0), default=5,
         help="leave out words that are rarer (default: 5)")  # fmt: skip
     add("-alpha", "--alpha", metavar="N", type=decimal(0, above=True),
@@ -78,6 +80,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     kind.add_argument("--cbow", dest="cbow", action="store_const", const=1, help="CBOW")
     kind.add_argument("--sg", dest="cbow", action="store_const", const=0, help="skip-gram")
     add("--cbow-mean", type=int, choices=(0, 1), default=1, help="0: sum the context instead of averaging it")
+    add("--cbow-gradient", choices=("word2vec", "corrected"), default="word2vec",
+        help="corrected: CBOW's true gradient; needs a higher -alpha with the mean")  # fmt: skip
     add("--ns-exponent", metavar="N", type=float, default=0.75, help="of counts, for drawing negatives (default: 0.75)")
     add("-classes", metavar="N", type=int, default=0, help="word2vec.c's clusters; only 0 is offered")
 
@@ -189,6 +193,7 @@ def _make_model(args: argparse.Namespace, bar: bool) -> TorchWord2Vec:
         sg=1 - args.cbow, hs=args.hs, negative=args.negative, cbow_mean=args.cbow_mean, ns_exponent=args.ns_exponent,
         alpha=ALPHA[args.cbow] if args.alpha is None else args.alpha, min_alpha=args.min_alpha, epochs=args.epochs,
         workers=args.workers, seed=args.seed, device=args.device, engine=args.engine, objective=args.objective,
+        cbow_gradient=args.cbow_gradient, optimizer=args.optimizer,
         deterministic=args.deterministic, progress_bar=bar,
     )  # fmt: skip
 

@@ -34,7 +34,10 @@ class Objective:
     cbow_mean : bool
         CBOW only: mean of the context rows, else their sum.
     softmax : bool
-        Full softmax over the vocabulary, in place of the other two.
+        Full softmax over the vocabulary, in place of the other two. Its gradient is always the true one.
+    corrected : bool
+        CBOW only: the chain rule decides what of the hidden row's error a context gets; else word2vec.c does, which
+        gives the whole of a mean's and a share of a sum's (Irsoy et al. 2021, arXiv:2012.15332).
     """
 
     skip_gram: bool
@@ -44,6 +47,17 @@ class Objective:
     shrink_windows: bool = True
     cbow_mean: bool = True
     softmax: bool = False
+    corrected: bool = False
+
+    @property
+    def shares_error(self) -> bool:
+        """CBOW: each of m contexts gets 1/m of the hidden row's error; else the whole of it."""
+        return self.cbow_mean == self.corrected
+
+    @property
+    def counts_shares(self) -> bool:
+        """Whether row caps count a pair as 1/m of one: CBOW's true gradient of a mean of m contexts."""
+        return not self.skip_gram and self.cbow_mean and self.corrected
 
     @property
     def pairs_per_token(self) -> float:
@@ -125,11 +139,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything about a training run that does not change from chunk to chunk."""
+    """Everything about a training run that does not change from chunk to chunk.
+
+    Attributes
+    ----------
+    objective : Objective
+    tables : Tables
+    plan : Plan
+    adagrad : bool
+        Row r's learning rate is alpha / sqrt(squares[r]), not alpha (Weights; docs/kernels.md, "AdaGrad by rows").
+    """
 
     objective: Objective
     tables: Tables
     plan: Plan
+    adagrad: bool = False
 
 
 @dataclass
@@ -146,12 +170,18 @@ class Weights:
         gensim's syn1, the rows of Huffman nodes (the last one is never used).
     input_lock : tensor [V] or None
         gensim's wv.vectors_lockf, one factor a row; None means 1 everywhere.
+    input_squares, output_squares, node_squares : tensors [V] or None
+        AdaGrad: for each row of a matrix ADAGRAD_START and the mean squares, over dimensions, of its gradients so far;
+        training adds to them in place. A gradient is that of one decision: a hidden row against one output row.
     """
 
     inputs: torch.Tensor
     outputs: torch.Tensor | None
     nodes: torch.Tensor | None
     input_lock: torch.Tensor | None = None
+    input_squares: torch.Tensor | None = None
+    output_squares: torch.Tensor | None = None
+    node_squares: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

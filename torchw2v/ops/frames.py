@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from torchw2v.constants import MAX_STALE_PULL
+from torchw2v.constants import MAX_STALE_PULL, PAIR_PARTS
 from torchw2v.ops.contract import Job, Step, Tally, Weights
 from torchw2v.ops.sampling import Sampler, Tiles
 
@@ -158,8 +158,11 @@ class Frames:
         first, last = tiles.first.masked_fill(none, tiles.words.numel()), tiles.last.masked_fill(none, -1)
         return first.amin(1).tolist(), last.amax(1).tolist()
 
-    def make(self, weights: Weights, part: Part, step: Step, tally: Tally) -> Frame:
-        """What all kinds of outputs need: slots, counts, caps, negatives. Pairs go to the tally."""
+    def make(self, weights: Weights, part: Part, step: Step, tally: Tally, *, locked: bool = True) -> Frame:
+        """What all kinds of outputs need: slots, counts, caps, negatives. Pairs go to the tally.
+
+        `locked`: `scale` has the locks in it.
+        """
         objective, plan, dtype = self.job.objective, self.job.plan, weights.inputs.dtype
         tiles, size, tile = part.tiles, part.size, plan.tile
         centers = tiles.centers[part.span].view(-1, size * tile)  # [k, b * T]
@@ -171,8 +174,11 @@ class Frames:
         line = tiles.line(part.span.start * tile + part.start, len(centers), size * tile, length)  # [k, L]
         low, high, own = self._windows_on_line(part)
         contexts, pairs_of_slot = self._pairs_of(low, high, own, length)
-        scale = self.scale("inputs", line, pairs_of_slot.to(dtype), step.alpha)  # [k, L]
-        if weights.input_lock is not None:
+        pulled = pairs_of_slot.to(dtype)
+        if objective.counts_shares:
+            pulled.div_(PAIR_PARTS)
+        scale = self.scale("inputs", line, pulled, step.alpha)  # [k, L]
+        if locked and weights.input_lock is not None:
             scale = scale * weights.input_lock[line]
         pairs = contexts if objective.skip_gram else contexts.clamp(max=1)  # one example a center in CBOW
         tally.pairs += int(pairs.sum())
@@ -204,10 +210,15 @@ class Frames:
     def _pairs_of(
         self, low: torch.Tensor, high: torch.Tensor, own: torch.Tensor, length: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pairs of each center and of each slot of the line: int64 [k, b * T] and [k, L]."""
+        """Pairs of each center and of each slot of the line: int64 [k, b * T] and [k, L].
+
+        Where contexts share an error, a slot's are counted in parts of a pair.
+        """
         itself = (own >= low).logical_and_(own <= high).to(torch.int64)
         ones = (high >= low).to(torch.int64)
         contexts = (high - low + 1).mul_(ones).sub_(itself)
+        if self.job.objective.counts_shares:
+            ones, itself = (of_center * (PAIR_PARTS // contexts.clamp(min=1)) for of_center in (ones, itself))
         # A center adds 1 to the slots low..high, itself left out: differences of a running sum.
         changes = torch.zeros((len(low), length + 1), dtype=torch.int64, device=self.device)
         changes.scatter_add_(1, low.clamp(0, length), ones)

@@ -44,6 +44,7 @@ class NumbaEngine:
             objective.window,
             objective.shrink_windows,
             objective.cbow_mean,
+            objective.shares_error,
         )
         longest_path = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
         self._targets = -(-(1 + self._rule.negative + longest_path) // TARGET_LANES) * TARGET_LANES
@@ -72,6 +73,11 @@ class NumbaEngine:
             ahead_of=np.full(2, -1),
             context=np.zeros(contexts, np.int64),
             bag=zeros(1, contexts),
+            adagrad=np.zeros(0, np.float32 if self.job.adagrad else np.bool_),
+            miss=zeros(most, targets),
+            hidden_square=zeros(most),
+            target_square=zeros(targets),
+            error_square=zeros(most),
         )
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
@@ -86,7 +92,13 @@ class NumbaEngine:
             return Tally()
         width = weights.inputs.shape[1]
         matrices = Matrices(
-            _rows(weights.inputs, width), _rows(weights.outputs, width), _rows(weights.nodes, width), _lock(weights)
+            _rows(weights.inputs, width),
+            _rows(weights.outputs, width),
+            _rows(weights.nodes, width),
+            _values(weights.input_lock),
+            _values(weights.input_squares),
+            _values(weights.output_squares),
+            _values(weights.node_squares),
         )
         text = Text(chunk.token_ids, chunk.sentence_offsets, chunk.start, chunk.stop, chunk.first_position)
         pace = Pace(step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss)
@@ -112,5 +124,6 @@ def _rows(matrix: torch.Tensor | None, width: int) -> np.ndarray:
     return np.zeros((0, width), np.float32) if matrix is None else matrix.numpy()
 
 
-def _lock(weights: Weights) -> np.ndarray:
-    return np.zeros(0, np.float32) if weights.input_lock is None else weights.input_lock.numpy()
+def _values(of_rows: torch.Tensor | None) -> np.ndarray:
+    """The same for one number a row; none where there are none."""
+    return np.zeros(0, np.float32) if of_rows is None else of_rows.numpy()

@@ -17,6 +17,8 @@ rows as they were, with no row read twice (P = the h_b h_c):
 which is the same arithmetic in another order: small matrix products from rows that stay in the first-level cache, in
 place of three passes over memory a pair. It holds where all rows of a block are different; `_different` sees to it.
 As in gensim, a pair whose |score| has reached 6 is left alone, which keeps tiny vocabularies from exploding.
+With AdaGrad alpha is each row's own: that of z_t changes from context to context (g_bt is then of the rate that
+context b met), that of h_c after the block.
 Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. The same in plain steps: sequential.py.
 
 All of it stands in one file because numba keeps machine code until the file of the entry, `train_chunk`, changes: a
@@ -37,7 +39,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from torchw2v.compiling import kept
-from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK
+from torchw2v.constants import MAX_SCORE, MAX_SEQUENTIAL_BLOCK, MAX_STALE_PULL
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
 
 # Sums may be reordered and contracted (that is what makes vectors of them); NaN and infinity keep their meaning.
@@ -53,6 +55,7 @@ _inlined = njit(**_INLINED)
 _NONE = ir.IntType(64)(0)
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
+_MOST = np.float32(MAX_STALE_PULL)  # AdaGrad's rates at most: what a row cap leaves to a single pair
 TARGET_LANES = 8  # targets whose pulls are computed at once
 _ALIAS_BITS, _ALIAS_MASK = np.uint64(31), np.uint64(2**31 - 1)
 _FIRST, _SINGLE = np.int64(0), np.int64(1)  # written as 0 and 1, they would each be a type, with code of its own
@@ -65,6 +68,9 @@ class Matrices(NamedTuple):
     outputs: np.ndarray
     nodes: np.ndarray
     input_lock: np.ndarray  # [V], or empty: 1 everywhere
+    input_squares: np.ndarray  # AdaGrad's sums, [V] each; empty without it
+    output_squares: np.ndarray
+    node_squares: np.ndarray
 
 
 class Vocabulary(NamedTuple):
@@ -96,6 +102,7 @@ class Rule(NamedTuple):
     window: int
     shrink_windows: bool
     cbow_mean: bool
+    shares_error: bool
 
 
 class Pace(NamedTuple):
@@ -127,6 +134,11 @@ class Scratch(NamedTuple):
     ahead_of: np.ndarray  # [2] int64: its position; -1 for none
     context: np.ndarray  # [C] int64: words of the contexts
     bag: np.ndarray  # [1, C]: factors of the contexts
+    adagrad: np.ndarray  # [0]: of float32 with AdaGrad, else of bool: see _adapts
+    miss: np.ndarray  # [M, N]: label - sigmoid; this and what follows is AdaGrad's
+    hidden_square: np.ndarray  # [M]: h_c h_c
+    target_square: np.ndarray  # [N]: z_t z_t, as the next hidden row meets it
+    error_square: np.ndarray  # [M]: squares of what the targets ask of the hidden rows
 
 
 # ---- draws.py, bit by bit ---------------------------------------------------------------------------------------
@@ -185,6 +197,17 @@ def _width_of(typing, pattern):
         return builder.extract_value(array.shape, 1)
 
     return types.int64(pattern), generate
+
+
+@intrinsic
+def _adapts(typing, adagrad):
+    """Whether rows have rates of their own (AdaGrad): a constant, so that without them no loop asks for it."""
+    adapts = isinstance(adagrad.dtype, types.Float)
+
+    def generate(context, builder, signature, arguments):
+        return context.get_constant(types.boolean, adapts)
+
+    return types.boolean(adagrad), generate
 
 
 @_inlined
@@ -446,6 +469,14 @@ def _add_to_each(width, rows, index, first, count, factors, block):
 
 
 @_inlined
+def _square(width, rows, r):
+    square = np.float32(0)
+    for d in range(width):
+        square += rows[r, d] * rows[r, d]
+    return square
+
+
+@_inlined
 def _copy(width, out, k, rows, r):
     for d in range(width):
         out[k, d] = rows[r, d]
@@ -550,7 +581,27 @@ def _padded(targets):
 
 
 @_inlined
-def _pull(c, first, targets, pace, scratch):
+def _adapt(c, first, targets, squares, pace, scratch):
+    """AdaGrad: from what hidden row c misses, pulls at each target's own rate, and what is added to sums of squares.
+
+    Squares of targets are those that the hidden row meets: |z + p h|^2 = |z|^2 + 2 p z.h + p^2 |h|^2.
+    """
+    part, alpha = _ONE / np.float32(_width(scratch)), np.float32(pace.alpha)
+    hidden_square, asked = scratch.hidden_square[c], np.float32(0)
+    for t in range(targets):
+        miss, row, square = scratch.miss[c, t], scratch.row[first + t], scratch.target_square[t]
+        pull = min(alpha / np.sqrt(squares[row]), _MOST) * miss
+        scratch.pull[c, t] = pull
+        asked += miss * miss * square
+        squares[row] += miss * miss * hidden_square * part
+        scratch.target_square[t] = square + pull * (np.float32(2) * scratch.score[c, t] + pull * hidden_square)
+    for t in range(targets, _padded(targets)):
+        scratch.pull[c, t] = 0
+    scratch.error_square[c] += asked * part
+
+
+@_inlined
+def _pull(c, first, targets, squares, pace, scratch):
     """Score and pull of hidden row c on targets that the hidden rows before it have moved: (loss, sum of scores).
 
     The pull on the empty places behind the targets is 0.
@@ -558,8 +609,13 @@ def _pull(c, first, targets, pace, scratch):
     alpha, loss, total = np.float32(pace.alpha), 0.0, np.float32(0)
     padded = _padded(targets)
     _add(padded, scratch.score, c, scratch.product, c, scratch.pull, scratch.place, _FIRST, c)
-    for begin in range(0, padded, TARGET_LANES):
-        total += pull_lanes(alpha, c, begin, first, targets, scratch.score, scratch.label, scratch.pull)  # type: ignore[call-arg] # numba gives the first one
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg] # numba gives the first one
+        for begin in range(0, padded, TARGET_LANES):
+            total += pull_lanes(_ONE, c, begin, first, targets, scratch.score, scratch.label, scratch.miss)
+        _adapt(c, first, targets, squares, pace, scratch)
+    else:
+        for begin in range(0, padded, TARGET_LANES):
+            total += pull_lanes(alpha, c, begin, first, targets, scratch.score, scratch.label, scratch.pull)
     if pace.compute_loss:
         for t in range(targets):
             score = scratch.score[c, t]
@@ -569,22 +625,35 @@ def _pull(c, first, targets, pace, scratch):
 
 @_inlined
 def _scale(padded, scratch, factor, c):
+    """What the targets' rows are multiplied by before they are added to a hidden row's error."""
+    asked = scratch.pull
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        asked = scratch.miss
     for begin in range(0, padded, TARGET_LANES):
         for lane in range(TARGET_LANES):
-            scratch.scaled[0, begin + lane] = factor * scratch.pull[c, begin + lane]
+            scratch.scaled[0, begin + lane] = factor * asked[c, begin + lane]
 
 
 @_inlined
-def _meet_many(matrix, errors, first, targets, hidden_rows, pace, scratch):
+def _measure_targets(matrix, first, targets, scratch):
+    """AdaGrad: squares of the targets' rows as they are."""
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        for t in range(targets):
+            scratch.target_square[t] = _square(_width(scratch), matrix, scratch.row[first + t])
+
+
+@_inlined
+def _meet_many(matrix, squares, errors, first, targets, hidden_rows, pace, scratch):
     """Train targets, different rows of a matrix, against the hidden rows one after another: (loss, sum of scores)."""
     width, padded = _width(scratch), _padded(targets)
     loss, total = 0.0, np.float32(0)
+    _measure_targets(matrix, first, targets, scratch)
     # All products before the first pull: a core waits where it reads as a vector what it has just written in parts.
     for c in range(hidden_rows):
         _products(width, scratch.product, c, scratch.hidden, scratch.hidden, scratch.place, _FIRST, c)
         _products(width, scratch.score, c, scratch.hidden, matrix, scratch.row, first, targets)
     for c in range(hidden_rows):
-        part = _pull(c, first, targets, pace, scratch)
+        part = _pull(c, first, targets, squares, pace, scratch)
         loss, total = loss + part[0], total + part[1]
     # The errors: what the targets pull by, where the hidden rows before have moved them.
     for c in range(hidden_rows):
@@ -602,11 +671,12 @@ def _meet_many(matrix, errors, first, targets, hidden_rows, pace, scratch):
 
 
 @_inlined
-def _meet_one(matrix, errors, first, targets, pace, scratch):
+def _meet_one(matrix, squares, errors, first, targets, pace, scratch):
     """The same for one hidden row, which needs no products of hidden rows."""
     width = _width(scratch)
+    _measure_targets(matrix, first, targets, scratch)
     _products(width, scratch.score, _FIRST, scratch.hidden, matrix, scratch.row, first, targets)
-    sums = _pull(_FIRST, first, targets, pace, scratch)
+    sums = _pull(_FIRST, first, targets, squares, pace, scratch)
     _scale(_padded(targets), scratch, scratch.factor[0], _FIRST)
     _add(width, errors, scratch.error_row[0], scratch.scaled, _FIRST, matrix, scratch.row, first, targets)
     _add_to_each(width, matrix, scratch.row, first, targets, scratch.pull, scratch.hidden)
@@ -639,12 +709,13 @@ def _set_targets(vocabulary, rule, pace, scratch, word, position, slot, number):
 
 
 @_inlined
-def _hold_contexts(matrices, scratch, first, stop):
+def _hold_contexts(matrices, pace, scratch, first, stop):
     """Skip-gram: every context is a hidden row."""
     for c in range(stop - first):
         context = scratch.context[first + c]
-        scratch.error_row[c], scratch.factor[c] = context, _lock(matrices, context)
+        scratch.error_row[c], scratch.factor[c] = context, _rate(matrices, pace, scratch, context)
         _copy(_width(scratch), scratch.hidden, c, matrices.inputs, context)
+        _measure_hidden(scratch, c)
 
 
 @_inlined
@@ -656,16 +727,43 @@ def _hold_bag(matrices, rule, scratch, contexts):
     for c in range(contexts):
         scratch.bag[0, c] = share if rule.cbow_mean else _ONE
     _add(width, scratch.hidden, _FIRST, scratch.bag, _FIRST, matrices.inputs, scratch.context, _FIRST, contexts)
-    # gensim divides the error of a sum, not of a mean: the gradient's opposite (docs/parity.md, "CBOW's gradient").
-    scratch.error_row[0], scratch.factor[0] = 0, _ONE if rule.cbow_mean else share
+    # As word2vec.c, or by the chain rule (docs/parity.md, "CBOW's gradient").
+    scratch.error_row[0], scratch.factor[0] = 0, share if rule.shares_error else _ONE
+    _measure_hidden(scratch, _FIRST)
 
 
 @_inlined
-def _spread_error(matrices, scratch, contexts):
+def _spread_error(matrices, pace, scratch, contexts):
     """CBOW: the error of the bag goes to all contexts."""
     for c in range(contexts):
-        scratch.bag[0, c] = _lock(matrices, scratch.context[c])
+        context = scratch.context[c]
+        scratch.bag[0, c] = _rate(matrices, pace, scratch, context)
+        if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+            matrices.input_squares[context] += scratch.factor[0] * scratch.factor[0] * scratch.error_square[0]
     _add_to_each(_width(scratch), matrices.inputs, scratch.context, _FIRST, contexts, scratch.bag, scratch.error)
+
+
+@_inlined
+def _keep_squares(matrices, scratch, first, stop):
+    """Skip-gram with AdaGrad: what a block has asked of its contexts, which are different words."""
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        for c in range(stop - first):
+            matrices.input_squares[scratch.context[first + c]] += scratch.error_square[c]
+
+
+@_inlined
+def _measure_hidden(scratch, c):
+    """AdaGrad: a hidden row's square; nothing has been asked of it yet."""
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        scratch.hidden_square[c], scratch.error_square[c] = _square(_width(scratch), scratch.hidden, c), 0
+
+
+@_inlined
+def _rate(matrices, pace, scratch, word):
+    """What the error of an input row is multiplied by: its lock, and with AdaGrad its learning rate."""
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+        return _lock(matrices, word) * min(np.float32(pace.alpha) / np.sqrt(matrices.input_squares[word]), _MOST)
+    return _lock(matrices, word)
 
 
 @_inlined
@@ -685,7 +783,7 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, slo
         if rule.skip_gram:
             stop = _different(scratch.context, first, min(contexts, first + MAX_SEQUENTIAL_BLOCK))
             hidden_rows, errors = stop - first, matrices.inputs
-            _hold_contexts(matrices, scratch, first, stop)
+            _hold_contexts(matrices, pace, scratch, first, stop)
         else:
             stop, hidden_rows, errors = contexts, _SINGLE, scratch.error
             _hold_bag(matrices, rule, scratch, contexts)
@@ -693,16 +791,20 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, slo
         begin = _FIRST
         while begin < targets:  # one place for every call: whatever is called is compiled once more for each
             if begin < outputs:
-                matrix, end = matrices.outputs, _different(scratch.row, begin, outputs)
+                matrix, squares = matrices.outputs, matrices.output_squares
+                end = _different(scratch.row, begin, outputs)
             else:
-                matrix, end = matrices.nodes, targets
+                matrix, squares = matrices.nodes, matrices.node_squares
+                end = targets
             if hidden_rows > 1:
-                part = _meet_many(matrix, errors, begin, end - begin, hidden_rows, pace, scratch)
+                part = _meet_many(matrix, squares, errors, begin, end - begin, hidden_rows, pace, scratch)
             else:
-                part = _meet_one(matrix, errors, begin, end - begin, pace, scratch)
+                part = _meet_one(matrix, squares, errors, begin, end - begin, pace, scratch)
             loss, total, begin = loss + part[0], total + part[1], end
-        if not rule.skip_gram:
-            _spread_error(matrices, scratch, contexts)
+        if rule.skip_gram:
+            _keep_squares(matrices, scratch, first, stop)
+        else:
+            _spread_error(matrices, pace, scratch, contexts)
         first, number = stop, number + 1
     return loss, total
 

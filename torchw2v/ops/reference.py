@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, MAX_SCORE, MAX_STALE_PULL, NODE_PULL, UINT32_SPAN
+from torchw2v.constants import (
+    MAX_BLOCK_ROWS,
+    MAX_GROUPS,
+    MAX_SCORE,
+    MAX_STALE_PULL,
+    NODE_PULL,
+    PAIR_PARTS,
+    UINT32_SPAN,
+)
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW, draws_numpy, scaled
 from torchw2v.tables import alias_table, busiest_nodes, noise_probabilities, positive_share
@@ -105,6 +113,16 @@ class Example:
         self.labels.append(label)
         self.multiplicity.append(multiplicity)
 
+    def squares(self, places: list[int], miss: np.ndarray) -> np.ndarray:
+        """What AdaGrad's sums count of some entries: the square of (label - sigmoid), as often as it is drawn: [K].
+
+        Where entries take something back from an own row, it is pulled once, by their sum.
+        """
+        multiplicity, own = np.array(self.multiplicity)[places], np.array(self.own)[places]
+        rows, pull = np.array([self.rows[place][1] for place in places]), miss * multiplicity
+        together = (rows[:, None] == rows) & own
+        return np.where(own, pull * (together @ pull), miss * pull)
+
     def groups(self, *, one_row_at_a_time: bool) -> Iterator[tuple[str, list[int]]]:
         """Entries whose rows are read together: (matrix name, their places), in order."""
         if one_row_at_a_time:
@@ -135,6 +153,12 @@ class Reading:
         return Reading(*(None if m is None else m.copy() for m in (self.inputs, self.outputs, self.nodes)))  # type: ignore[arg-type]
 
 
+def squares_of(weights: Weights) -> dict[str, np.ndarray]:
+    """AdaGrad's sums by matrix name, sharing memory with the weights."""
+    found = {"inputs": weights.input_squares, "outputs": weights.output_squares, "nodes": weights.node_squares}
+    return {name: squares.numpy() for name, squares in found.items() if squares is not None}
+
+
 def train_example(
     read: Reading,
     write: Reading,
@@ -142,12 +166,14 @@ def train_example(
     alpha: float,
     *,
     cbow_mean: bool = True,
+    corrected: bool = False,
     skip_gram: bool = True,
     arithmetic: Arithmetic = Arithmetic(),
     lock: np.ndarray | None = None,
     caps: dict[str, np.ndarray] | None = None,
     ahead: Mapping[tuple[str, int], np.ndarray] | None = None,
     met_by_nodes: np.ndarray | None = None,
+    squares: dict[str, np.ndarray] | None = None,
 ) -> float:
     """Read one example's rows from `read`, add its update to `write`, return its loss.
 
@@ -158,7 +184,8 @@ def train_example(
     read, write : Reading
     example : Example
     alpha : float
-    cbow_mean, skip_gram : bool
+    cbow_mean, corrected, skip_gram : bool
+        As in Objective.
     arithmetic : Arithmetic
     lock : array [V] or None
         Factor of each input row.
@@ -166,6 +193,8 @@ def train_example(
         Factor of each row's update, by matrix name; None caps nothing.
     ahead : mapping or None
         By (matrix, row): how far an own row is ahead of `read` when it pulls the hidden row.
+    squares : dict of arrays or None
+        AdaGrad's sums by matrix name, which the example's are added to.
     """
     bag = example.bag
     hidden = read.inputs[bag].sum(0)  # [D]
@@ -173,13 +202,18 @@ def train_example(
         hidden = hidden * hidden.dtype.type(1 / len(bag))
     labels = np.asarray(example.labels, dtype=hidden.dtype)
     multiplicity = np.asarray(example.multiplicity, dtype=hidden.dtype)
-    error, loss = np.zeros_like(hidden), 0.0
+    error, loss, error_square = np.zeros_like(hidden), 0.0, 0.0
     for matrix, places in example.groups(one_row_at_a_time=arithmetic.one_row_at_a_time):
         index = np.array([example.rows[place][1] for place in places])
         rows = getattr(read, matrix)[index]  # [K, D]
         signs = 2 * labels[places] - 1
         loss += float((np.logaddexp(0, -signs * (rows @ hidden)) * multiplicity[places]).sum())
-        pull = arithmetic.pull(hidden, rows, labels[places]) * multiplicity[places] * hidden.dtype.type(alpha)  # [K]
+        miss = arithmetic.pull(hidden, rows, labels[places])  # [K]
+        pull = miss * multiplicity[places] * hidden.dtype.type(alpha)
+        if squares is not None:
+            terms = example.squares(places, miss)
+            error_square += terms @ (rows**2).mean(1)
+            np.add.at(squares[matrix], index, terms * (hidden**2).mean())
         if ahead is not None:
             keys = [(matrix, row) if example.own[place] else None for place, row in zip(places, index, strict=True)]
             rows = np.stack([row if key is None else row + ahead[key] for key, row in zip(keys, rows, strict=True)])
@@ -187,12 +221,16 @@ def train_example(
         eased = pull if caps is None else pull * caps[matrix][index]
         met = hidden if matrix != "nodes" or met_by_nodes is None else met_by_nodes
         np.add.at(getattr(write, matrix), index, np.outer(eased, met).astype(hidden.dtype))  # rows may repeat
-    if not skip_gram and not cbow_mean:
-        # gensim divides the error only here: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
-        error = error * hidden.dtype.type(1 / len(bag))
+    part = 1.0
+    if not skip_gram and cbow_mean == corrected:
+        # gensim divides the error of a sum, not of a mean: the gradient's opposite (docs/parity.md, "CBOW's gradient").
+        part = 1 / len(bag)
+        error = error * hidden.dtype.type(part)
     factor = np.ones(len(bag)) if caps is None else caps["inputs"][bag]
     factor = factor if lock is None else factor * lock[bag]
     np.add.at(write.inputs, bag, np.outer(factor, error).astype(hidden.dtype))
+    if squares is not None:
+        np.add.at(squares["inputs"], bag, part**2 * error_square)
     return loss
 
 
@@ -221,10 +259,10 @@ class ReferenceEngine:
         """Change the weights in place. Inside a step all reads are from the weights at its start."""
         live = Reading.live(weights)
         lock = None if weights.input_lock is None else weights.input_lock.numpy()
-        tally = Tally()
+        squares, tally = squares_of(weights) if self.job.adagrad else None, Tally()
         for examples, held in self._steps(chunk, step, tally):
             read = live.snapshot()
-            caps = self._caps(held, step.alpha)
+            caps = self._caps(held, step.alpha, squares)
             slots = self._slots_ahead(read, examples, step.alpha, caps, lock) if self.job.plan.inputs_ahead else {}
             for of_center in examples:
                 ahead = self._ahead(read, of_center, step.alpha, caps, slots) if self.job.objective.skip_gram else None
@@ -232,8 +270,9 @@ class ReferenceEngine:
                     tally.pairs += 1
                     loss = train_example(
                         read, live, example, step.alpha,
-                        cbow_mean=self.job.objective.cbow_mean, skip_gram=self.job.objective.skip_gram,
-                        lock=lock, caps=caps, ahead=ahead, met_by_nodes=slots.get(example.slot),
+                        cbow_mean=self.job.objective.cbow_mean, corrected=self.job.objective.corrected,
+                        skip_gram=self.job.objective.skip_gram,
+                        lock=lock, caps=caps, ahead=ahead, met_by_nodes=slots.get(example.slot), squares=squares,
                     )  # fmt: skip
                     tally.loss += loss if step.compute_loss else 0.0
         return tally
@@ -292,15 +331,21 @@ class ReferenceEngine:
         steady = {"outputs": max(0.0, self._positive_share[examples[0].center]) if examples else 1.0, "nodes": 1.0}
         return {key: part * steady[key[0]] * move for key, move in ahead.items()}
 
-    def _caps(self, held: Counter[tuple[str, int]], alpha: float) -> dict[str, np.ndarray]:
-        """Factor of each row: 1, or less where more pairs are expected or held than the row may be pulled by."""
+    def _caps(
+        self, held: Counter[tuple[str, int]], alpha: float, squares: dict[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        """Factor of each row: 1 (AdaGrad: 1 / sqrt(squares)), or less where that would pull the row too far.
+
+        It would where so many pairs are expected or held.
+        """
         caps = {}
         for matrix, expected in self._expected_pairs.items():
             pairs = expected.astype(np.float64)
             for (name, row), count in held.items():
                 if name == matrix:
                     pairs[row] = max(pairs[row], count)
-            caps[matrix] = np.minimum(1.0, MAX_STALE_PULL / (alpha * pairs))
+            free = 1.0 if squares is None else 1 / np.sqrt(squares[matrix])
+            caps[matrix] = np.minimum(free, MAX_STALE_PULL / (alpha * pairs))
         return caps
 
     def _effective(self, chunk: Chunk, step: Step) -> list[tuple[int, int, int, bool]]:
@@ -364,7 +409,9 @@ class ReferenceEngine:
                 for row in itertools.chain.from_iterable(negatives):
                     held["outputs", row] += len(examples) / (len(negatives) * plan.shared_negatives)  # type: ignore[assignment] # a Counter of floats
                 for example in examples:
-                    held.update(("inputs", row) for row in example.bag)
+                    part = PAIR_PARTS // len(example.bag) / PAIR_PARTS if objective.counts_shares else 1
+                    for row in example.bag:
+                        held["inputs", row] += part  # type: ignore[assignment]
                     held["outputs", example.center] += 1
                     for matrix, row in example.rows:
                         if matrix == "nodes":

@@ -85,8 +85,8 @@ class RowSums:
             weights = weights.index_select(0, self.order)
         if self.starts is not None and self.sources is not None:
             return embedding_bag(self.sources, values, self.starts, mode="sum", per_sample_weights=weights)
-        if self.sources is not None:
-            values = values.index_select(0, self.sources)
+        # Values past the last row are of padding.
+        values = values[: len(self.rows)] if self.sources is None else values.index_select(0, self.sources)
         return values if weights is None else values.mul_(weights.unsqueeze(1))
 
     def update(self, matrix: torch.Tensor, values: torch.Tensor, weights: torch.Tensor | None = None) -> RowUpdate:

@@ -32,7 +32,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -42,8 +41,10 @@ from torch.nn.functional import embedding
 from torchw2v.constants import MAX_STALE_PULL
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
-from torchw2v.ops.frames import MAX_STEP_ROWS, Frames, Part, add_tiles, tiles_of
+from torchw2v.ops.frames import MAX_STEP_ROWS, Frames, Part, add_tiles
 from torchw2v.ops.sampling import Tiles
+from torchw2v.ops.softmax_adagrad import Squares
+from torchw2v.ops.softmax_bags import Bags, Hidden
 
 Item = TypeVar("Item")
 Each = Callable[[Callable[[slice], Item], list[slice]], Iterator[Item]]  # applies a function to blocks, in their order
@@ -53,74 +54,6 @@ Each = Callable[[Callable[[slice], Item], list[slice]], Iterator[Item]]  # appli
 _BLOCK = 512
 _DEVICE_BLOCK = 16_384  # on an accelerator: 4,096 hidden rows and it make 268 MB
 _IN_FLIGHT = 16  # blocks whose results are held before they are summed
-
-
-@dataclass
-class Bags:
-    """Examples of one step, without regard to the weights. b tiles of T centers and S slots on a line of L slots.
-
-    Attributes
-    ----------
-    line : int64 tensor [L]
-        Words of the slots.
-    mask : tensor [b, T, S]
-        1 where a slot is a context of a center.
-    contexts : tensor [b * T, 1]
-        Contexts of each center.
-    centers : int64 tensor [b * T]
-    used : int64 tensor [n]
-        Slots that are a context of some center.
-    words : int64 tensor [U]
-        Their different words, ascending.
-    place : int64 tensor [n]
-        Place in `words` of each used slot's word.
-    pairs : tensor [U, 1]
-        (context, center) pairs of each word.
-    """
-
-    line: torch.Tensor
-    mask: torch.Tensor
-    contexts: torch.Tensor
-    centers: torch.Tensor
-    used: torch.Tensor
-    words: torch.Tensor
-    place: torch.Tensor
-    pairs: torch.Tensor
-
-    @property
-    def tile(self) -> int:
-        """T."""
-        return self.mask.shape[1]
-
-    def slots(self, rows: torch.Tensor) -> torch.Tensor:
-        """The tiles [b, S, D] of a line of rows [L, D], as a view."""
-        return tiles_of(rows, (len(self.mask), self.tile, self.mask.shape[2]))
-
-    def by_word(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum what belongs to the slots of tiles, [b, S, D], by word: [U, D]."""
-        line = values.new_zeros((len(self.line), values.shape[2]))
-        add_tiles(line, values, self.tile)
-        sums = values.new_zeros((len(self.words), values.shape[2]))
-        return sums.index_add_(0, self.place, line.index_select(0, self.used))
-
-
-@dataclass
-class Hidden:
-    """The hidden rows of a step and what their centers ask of them.
-
-    Attributes
-    ----------
-    rows : tensor [R, D]
-        Skip-gram: the row of each different context word; CBOW: one row a center.
-    examples : tensor [R, 1]
-        Examples that each row is in.
-    pull : tensor [R, D]
-        Sum of the centers' output rows over a row's examples.
-    """
-
-    rows: torch.Tensor
-    examples: torch.Tensor
-    pull: torch.Tensor
 
 
 class SoftmaxEngine:
@@ -221,14 +154,20 @@ class SoftmaxEngine:
             of_center = bags.contexts.clamp(max=1)
             hidden = Hidden(own, of_center, centers * of_center)
         normalizers = self._log_normalizers(hidden, outputs, each)
+        squares = Squares(weights, bags, hidden, normalizers, skip_gram=skip_gram) if self.job.adagrad else None
+        if squares is not None:
+            squares.of_centers(centers, slots if skip_gram else own)
         tally.pairs += int(hidden.examples.sum())
         if step.compute_loss:
             tally.loss += float((hidden.examples.squeeze(1) * normalizers).sum()) - float((own * centers).sum())
-        self._train_outputs(outputs, bags.centers, of_center, own, hidden, normalizers, step.alpha, each)
-        pull = hidden.pull
+        self._train_outputs(outputs, bags.centers, of_center, own, hidden, normalizers, step.alpha, each, squares)
+        pull, rates = hidden.pull, torch.tensor(step.alpha, dtype=own.dtype, device=own.device)
+        if squares is not None:
+            rates = squares.input_rates(step.alpha)
+            squares.add(hidden.pull, share)
         if not skip_gram:
             pull = bags.by_word(torch.bmm(share.transpose(1, 2), pull.view(*share.shape[:2], -1)))
-        scale = _capped(bags.pairs, step.alpha)
+        scale = _capped(bags.pairs, rates)
         if weights.input_lock is not None:
             scale.mul_(weights.input_lock.index_select(0, bags.words).unsqueeze(1))
         weights.inputs.index_add_(0, bags.words, pull.mul_(scale))
@@ -258,6 +197,7 @@ class SoftmaxEngine:
         normalizers: torch.Tensor,
         alpha: float,
         each: Each,
+        squares: Squares | None,
     ) -> None:
         """Move all output rows; what they ask of the hidden rows is taken from `hidden.pull`."""
         counted = own.new_zeros((len(outputs), 1)).index_add_(0, centers, of_center)  # examples of each center
@@ -268,7 +208,11 @@ class SoftmaxEngine:
         def of_block(block: slice) -> torch.Tensor:
             rows = outputs[block]
             expected = torch.addmm(shift, hidden.rows, rows.t()).exp_()  # [R, B]
-            scale[block] = _capped(torch.maximum(counted[block], expected.sum(0).unsqueeze(1)), alpha)
+            rates = torch.tensor(alpha, dtype=rows.dtype, device=rows.device)
+            if squares is not None:
+                rates = squares.output_rates(block, alpha)
+                squares.of_block(block, expected)
+            scale[block] = _capped(torch.maximum(counted[block], expected.sum(0).unsqueeze(1)), rates)
             asked = torch.mm(expected, rows)  # before the rows move
             rows.sub_(torch.mm(expected.t(), hidden.rows).mul_(scale[block]))
             return asked
@@ -278,9 +222,9 @@ class SoftmaxEngine:
         outputs.index_add_(0, centers, own * scale.index_select(0, centers))
 
 
-def _capped(examples: torch.Tensor, alpha: float) -> torch.Tensor:
-    """Alpha times min(1, MAX_STALE_PULL / (alpha * examples)): no row is pulled further by one snapshot."""
-    return examples.reciprocal().mul_(MAX_STALE_PULL).clamp_(max=alpha)
+def _capped(examples: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
+    """A rate for all or for each row, or MAX_STALE_PULL / examples if less: no snapshot pulls a row further."""
+    return torch.minimum(examples.reciprocal().mul_(MAX_STALE_PULL), rates)
 
 
 @contextmanager

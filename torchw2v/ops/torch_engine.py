@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import embedding, pad
@@ -33,6 +33,7 @@ from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.frames import Frame, Frames, Part, add_tiles, ahead_of, tiles_of
 from torchw2v.ops.losses import logistic_loss
 from torchw2v.ops.row_sums import RowSums, RowUpdate, rows_as_they_come
+from torchw2v.ops.torch_adagrad import Squares, mean_squares, nodes_with_rates, with_rates
 from torchw2v.ops.torch_nodes import Nodes, NodesOf, loss_of, pull_of
 from torchw2v.ops.trees import Tree
 from torchw2v.tables import busiest_nodes, positive_share
@@ -89,6 +90,10 @@ class Unit:
     ahead : tensor [L, 1] or None
         Part of the nodes' pull that a slot's row is ahead when it moves them (`ahead_of`), times its scale; None for 0.
     compute_loss : bool
+    alpha : float
+    lock : tensor [L] or None
+        Of the slots' rows. With AdaGrad it and alpha wait for the step: until then the weights and scales of all sums
+        are caps alone, and parts ahead lack them (`TorchEngine._at_rates`).
     """
 
     line: torch.Tensor
@@ -100,6 +105,8 @@ class Unit:
     nodes: list[Nodes]
     ahead: torch.Tensor | None
     compute_loss: bool
+    alpha: float = math.nan
+    lock: torch.Tensor | None = None
 
 
 class TorchEngine:
@@ -171,16 +178,18 @@ class TorchEngine:
     def _prepare(self, weights: Weights, part: Part, step: Step, tally: Tally) -> Iterator[Unit]:
         """The steps of one part."""
         objective, tile, dtype = self.job.objective, self.job.plan.tile, weights.inputs.dtype
-        frame = self.frames.make(weights, part, step, tally)
+        adagrad = self.job.adagrad
+        caps = replace(step, alpha=math.inf) if adagrad else step  # rates are those that the step will find
+        frame = self.frames.make(weights, part, caps, tally, locked=not adagrad)
         window = self.frames.windows(part, dtype)  # [t, T, S]
         steps, shape = len(frame.line), (part.size, tile, part.slots)
         gather: Sequence[torch.Tensor | None] = [None] * steps
         spread = ahead = gather
         if not objective.skip_gram:
             shared = window / frame.contexts.clamp(min=1).view(-1, tile, 1)
-            # gensim hands the whole error to every context when the hidden row was their mean, and an equal share
+            # word2vec.c hands the whole error to every context when the hidden row was their mean, and an equal share
             # of it when it was their sum: the opposite of the gradient (docs/parity.md, "CBOW's gradient").
-            both = (shared, window) if objective.cbow_mean else (window, shared)
+            both = (shared if objective.cbow_mean else window, shared if objective.shares_error else window)
             gather, spread = (x.split(part.size) for x in both)
         words: Sequence[Words | None] = [None] * steps
         if objective.negative:
@@ -188,14 +197,17 @@ class TorchEngine:
             words = self._prepare_words(frame, label)
         nodes: list[list[Nodes]] = [[] for _ in range(steps)]
         if self._nodes is not None:
-            nodes = self._nodes.prepare(frame, window, step.alpha)
+            nodes = self._nodes.prepare(frame, window, caps.alpha)
             if self.job.plan.inputs_ahead:
-                ahead = ahead_of(frame.examples, dtype).mul_(frame.scale).unsqueeze(2).unbind()
+                own = ahead_of(frame.examples, dtype)
+                ahead = (own if adagrad else own.mul_(frame.scale)).unsqueeze(2).unbind()
         sums = rows_as_they_come(frame.line, frame.scale, ordered=self.frames.ordered)
         for k in range(steps):
+            lock = weights.input_lock[frame.line[k]] if adagrad and weights.input_lock is not None else None
             yield Unit(
-                frame.line[k], sums[k], shape, gather[k], spread[k], words[k], nodes[k], ahead[k], step.compute_loss
-            )
+                frame.line[k], sums[k], shape, gather[k], spread[k], words[k], nodes[k], ahead[k], step.compute_loss,
+                step.alpha, lock,
+            )  # fmt: skip
 
     def _prepare_words(self, frame: Frame, label: torch.Tensor) -> list[Words]:
         """Centers and negatives of k steps. `label` is Q of the centers, [k, b, T, S] or (CBOW) [k, b * T, 1]."""
@@ -210,7 +222,9 @@ class TorchEngine:
         minus_q = share.neg().view(*label.shape[:-1], 1) * label
         weight = weight.view(steps, groups, 1, plan.group)
         # Where most negatives are the center itself, they undo the moves: tiny vocabularies.
-        ahead = ahead_of(frame.contexts, dtype).mul_(share.clamp_(min=0)).mul_(frame.row_scale[:, : share.shape[1]])
+        ahead = ahead_of(frame.contexts, dtype).mul_(share.clamp_(min=0))
+        if not self.job.adagrad:
+            ahead.mul_(frame.row_scale[:, : share.shape[1]])
         sums = rows_as_they_come(frame.rows, frame.row_scale, ordered=self.frames.ordered)
         parts = zip(frame.rows, label, minus_q, weight, ahead.unsqueeze(2), sums, strict=True)
         return [Words(*part) for part in parts]
@@ -219,6 +233,7 @@ class TorchEngine:
 
     def updates(self, weights: Weights, unit: Unit, tally: Tally) -> list[RowUpdate]:
         """Read the weights and compute what to add to them; nothing is written yet."""
+        unit = self._at_rates(weights, unit) if self.job.adagrad else unit
         tile = unit.tiles[1]
         line = embedding(unit.line, weights.inputs)  # [L, D]
         slots = tiles_of(line, unit.tiles)  # [b, S, D]
@@ -226,19 +241,47 @@ class TorchEngine:
         rows = line if unit.gather is None else hidden.flatten(0, 1)  # hidden rows side by side
         # What the outputs ask of the hidden rows; negatives come first and fill it all.
         pull = torch.zeros_like(rows) if unit.words is None else torch.empty_like(rows)
+        squares = Squares(weights, mean_squares(rows), self.frames.ordered) if self.job.adagrad else None
         updates = []
         if unit.words is not None:
             assert weights.outputs is not None
-            updates.append(self._train_words(weights.outputs, unit, rows, hidden, pull, tally))
+            updates.append(self._train_words(weights.outputs, unit, rows, hidden, pull, tally, squares))
         if unit.nodes:
             assert weights.nodes is not None
-            updates += self._train_nodes(weights.nodes, unit, rows, pull, tally)
+            updates += self._train_nodes(weights.nodes, unit, rows, pull, tally, squares)
         if unit.spread is not None:
-            back = torch.bmm(unit.spread.transpose(1, 2), pull.view_as(hidden))  # [b, S, D]
-            pull = torch.zeros_like(line)
-            add_tiles(pull, back, tile)
+            pull = self._back(unit.spread, pull, tile)
+        if squares is not None:
+            asked = squares.asked if unit.spread is None else self._back(unit.spread.square(), squares.asked, tile)
+            updates += squares.of_inputs(unit.line, asked)
         updates.append(unit.sums.update(weights.inputs, pull))
         return updates
+
+    @staticmethod
+    def _at_rates(weights: Weights, unit: Unit) -> Unit:
+        """AdaGrad: the unit with the rates of its rows, as they are now."""
+        assert weights.input_squares is not None
+        alpha, words, nodes, ahead = unit.alpha, unit.words, unit.nodes, unit.ahead
+        sums = with_rates(unit.sums, weights.input_squares, alpha, unit.lock)
+        if ahead is not None and sums.weights is not None:
+            ahead = ahead * sums.weights.unsqueeze(1)
+        if words is not None and weights.output_squares is not None:
+            of_words = with_rates(words.sums, weights.output_squares, alpha)
+            assert of_words.weights is not None
+            own = of_words.weights[: len(words.ahead)].unsqueeze(1)
+            words = replace(words, sums=of_words, ahead=words.ahead * own)
+        if weights.node_squares is not None:
+            nodes = [nodes_with_rates(of_kind, weights.node_squares, alpha) for of_kind in nodes]
+        return replace(unit, sums=sums, words=words, nodes=nodes, ahead=ahead)
+
+    @staticmethod
+    def _back(spread: torch.Tensor, asked: torch.Tensor, tile: int) -> torch.Tensor:
+        """CBOW: what is asked of hidden rows [b * T, *], handed back to the slots that made them: [L, *]."""
+        tiles, _, slots = spread.shape
+        back = torch.bmm(spread.transpose(1, 2), asked.view(tiles, tile, -1))  # [b, S, *]
+        line = back.new_zeros(((tiles - 1) * tile + slots, back.shape[2]))
+        add_tiles(line, back, tile)
+        return line
 
     def _train_words(
         self,
@@ -248,6 +291,7 @@ class TorchEngine:
         hidden: torch.Tensor,
         pull: torch.Tensor,
         tally: Tally,
+        squares: Squares | None,
     ) -> RowUpdate:
         """Centers and negatives: the update of their rows; `pull` is filled in place."""
         words = unit.words
@@ -261,8 +305,8 @@ class TorchEngine:
 
         def grouped(line: torch.Tensor) -> torch.Tensor:  # [g, G, D]
             if self.job.plan.spread:
-                return line.view(group, groups, width).transpose(0, 1)
-            return line.view(groups, group, width)
+                return line.view(group, groups, -1).transpose(0, 1)
+            return line.view(groups, group, -1)
 
         padded = rows if len(rows) == groups * group else pad(rows, (0, 0, 0, groups * group - len(rows)))
         pushed = pull if padded is rows else torch.empty_like(padded)
@@ -270,7 +314,11 @@ class TorchEngine:
         grip = torch.bmm(negatives, apart.transpose(1, 2))  # [g, N, G]: scores, then their pull
         if unit.compute_loss:
             tally.loss += float(logistic_loss(grip, -words.weight).sum())
-        grip.sigmoid_().mul_(words.weight)
+        grip.sigmoid_()
+        of_negatives = None
+        if squares is not None:
+            of_negatives = squares.of_negatives(grip.square().mul_(-words.weight), negatives, grouped)
+        grip.mul_(words.weight)
         torch.bmm(grip.transpose(1, 2), negatives, out=grouped(pushed))
         if pushed is not pull:
             pull.copy_(pushed[: len(pull)])
@@ -285,6 +333,8 @@ class TorchEngine:
         if unit.compute_loss:
             tally.loss += float(logistic_loss(grip, -words.minus_q, words.label).sum())
         grip = torch.addcmul(words.label, grip.sigmoid_(), words.minus_q)
+        if squares is not None and of_negatives is not None:
+            squares.of_words(words.rows, [squares.of_centers(grip.square(), output[:count]), of_negatives])
         if unit.gather is None:
             own = own.view_as(centers)
             torch.bmm(grip, hidden, out=own)
@@ -297,7 +347,12 @@ class TorchEngine:
 
     @staticmethod
     def _train_nodes(
-        matrix: torch.Tensor, unit: Unit, rows: torch.Tensor, pull: torch.Tensor, tally: Tally
+        matrix: torch.Tensor,
+        unit: Unit,
+        rows: torch.Tensor,
+        pull: torch.Tensor,
+        tally: Tally,
+        squares: Squares | None,
     ) -> list[RowUpdate]:
         """Huffman nodes: the updates of their rows; what they ask of the hidden rows is added to `pull`."""
         met = []
@@ -305,6 +360,8 @@ class TorchEngine:
             output, scores = nodes.meet(matrix, rows)
             if unit.compute_loss:
                 tally.loss += loss_of(nodes, scores)
+            if squares is not None:
+                squares.of_nodes(nodes, output, scores)
             met.append((nodes, output, pull_of(nodes, scores)))
         if unit.ahead is not None:
             asked = [nodes.pull(output, grip) for nodes, output, grip in met]

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import triton
 
-from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, UINT32_SPAN
-from torchw2v.ops.contract import Chunk, Job
+from torchw2v.constants import MAX_BLOCK_ROWS, MAX_GROUPS, PAIR_PARTS, UINT32_SPAN
+from torchw2v.ops.contract import Chunk, Job, Objective
 from torchw2v.ops.device_tokens import DeviceTokens
 from torchw2v.ops.draws import LANE_NEGATIVES, DrawKey, signed
 from torchw2v.ops.trees import split_paths
@@ -29,6 +29,11 @@ _HALO_SHARE, _HALO_TOKENS, _MAX_HALO = 8, 1024, 2**22  # see `Chunks.range_of`
 def power_of_two(n: int) -> int:
     """The least block size that Triton's products take and that holds n: a power of two, at least 16."""
     return max(16, triton.next_power_of_2(n))
+
+
+def pair_parts(objective: Objective) -> int:
+    """Parts of a pair in which an input row's are counted."""
+    return PAIR_PARTS if objective.counts_shares else 1
 
 
 class DeviceTables:
@@ -251,6 +256,6 @@ class Chunks:
             vocabulary=len(tables.keep), T=plan.tile, SB=width, B=plan.step_tiles, G=plan.group,
             N=plan.shared_negatives, NB=power_of_two(plan.shared_negatives), UB=ENTRIES, M=len(tables.top),
             C=self.counters, SKIP_GRAM=objective.skip_gram, NEGATIVE=bool(objective.negative),
-            TREE=tables.has_nodes, SHRINK=objective.shrink_windows,
+            TREE=tables.has_nodes, SHRINK=objective.shrink_windows, PARTS=pair_parts(objective),
         )  # fmt: skip
         return counted

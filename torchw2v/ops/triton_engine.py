@@ -19,7 +19,7 @@ from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.torch_engine import TorchEngine
-from torchw2v.ops.triton_chunks import ENTRIES, Chunks, Counted, power_of_two
+from torchw2v.ops.triton_chunks import ENTRIES, Chunks, Counted, pair_parts, power_of_two
 from torchw2v.ops.triton_kernels import cbow_negative, hierarchical, skip_gram_negative
 
 MAX_BAG_SLOTS = 128  # slots of a CBOW tile that a program holds; wider windows take the torch operations
@@ -150,7 +150,14 @@ class TritonEngine:
 
         inputs = copy(weights.inputs)
         assert inputs is not None
-        return Weights(inputs, copy(weights.outputs), copy(weights.nodes))
+        squares = (weights.input_squares, weights.output_squares, weights.node_squares)
+        return Weights(
+            inputs,
+            copy(weights.outputs),
+            copy(weights.nodes),
+            None,
+            *(None if s is None else s.clone() for s in squares),
+        )
 
 
 def _rows_of(matrix: torch.Tensor) -> torch.Tensor:
@@ -174,11 +181,13 @@ class _Launch:
         }  # fmt: skip
         # Rows are padded with zeros to whole 16 bytes: the kernels may as well train the padding, it stays zero.
         self.constants = {
+            "WIDTH": write.inputs.shape[1], "ADAGRAD": engine.job.adagrad,
             "D": width, "STRIDE": width, "BD": min(64, power_of_two(width)), "T": plan.tile, "SB": counted.slots,
             "MAX_PULL": MAX_STALE_PULL,
             "SHRINK": objective.shrink_windows, "LOCK": write.input_lock is not None, "LOSS": step.compute_loss,
-            "PRECISION": engine.precision, "num_warps": _WARPS,
+            "PRECISION": engine.precision, "num_warps": _WARPS, "PARTS": pair_parts(objective),
         }  # fmt: skip
+        self.bags = {"MEAN": objective.cbow_mean, "SHARED": objective.shares_error}
 
     def train(self, first: int, last: int) -> None:
         """Train the steps [first, last), those of them that there are."""
@@ -187,6 +196,15 @@ class _Launch:
             self._negative(**steps)
         if self.tables.has_nodes:
             self._hierarchical(**steps)
+
+    def _squares(self, kind: str) -> dict[str, torch.Tensor]:
+        """AdaGrad's sums of the inputs and of a kind of outputs; any pointer where they are not read."""
+        found = {}
+        for name in ("input", kind):
+            for suffix, weights in (("", self.read), ("_to", self.write)):
+                squares = getattr(weights, f"{name}_squares")
+                found[f"p_{name}_squares{suffix}"] = self.tables.share if squares is None else squares
+        return found
 
     def _programs(self, tokens: int, steps: int) -> int:
         """As many as hold the tokens in flight, `tokens` each; no more than there may be work for."""
@@ -202,6 +220,7 @@ class _Launch:
             "p_alias": self.tables.alias, "p_share": self.tables.share, "p_output_pairs": self.tables.pairs["outputs"],
             "p_inputs": self.read.inputs, "p_outputs": self.read.outputs,
             "p_inputs_to": self.write.inputs, "p_outputs_to": self.write.outputs,
+            **self._squares("output"),
             "lane": counted.lane, "vocabulary": len(self.tables.keep),
             "k_over_n": objective.negative / plan.shared_negatives,
         }  # fmt: skip
@@ -215,7 +234,7 @@ class _Launch:
             )  # fmt: skip
         else:
             programs = self._programs(plan.tile, last_step - first_step)
-            cbow_negative[(programs,)](**arguments, **self.constants, **noise, MEAN=objective.cbow_mean)
+            cbow_negative[(programs,)](**arguments, **self.constants, **noise, **self.bags)
 
     def _hierarchical(self, first_step: int, last_step: int) -> None:
         """Launch the kernel of hierarchical softmax."""
@@ -227,8 +246,8 @@ class _Launch:
             **self.arguments, first_step=first_step, last_step=last_step, p_top_counters=self.counted.top,
             p_top=tables.top, p_top_signs=tables.top_signs, p_starts=tables.starts, p_paths=tables.paths,
             p_node_pairs=tables.pairs["nodes"], p_inputs=self.read.inputs, p_nodes=self.read.nodes,
-            p_inputs_to=self.write.inputs, p_nodes_to=self.write.nodes, p_scratch=scratch,
+            p_inputs_to=self.write.inputs, p_nodes_to=self.write.nodes, **self._squares("node"), p_scratch=scratch,
             p_scratch_node=torch.empty(programs * path, dtype=torch.int32, device=self.engine.device),
             path=path, **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
-            SKIP_GRAM=objective.skip_gram, MEAN=objective.cbow_mean, num_stages=_TREE_STAGES,
+            SKIP_GRAM=objective.skip_gram, **self.bags, num_stages=_TREE_STAGES,
         )  # fmt: skip

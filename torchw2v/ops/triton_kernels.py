@@ -68,6 +68,37 @@ def _add_rows(p_matrix, b_index, o_d, b_values, m, D: tl.constexpr, STRIDE: tl.c
 
 
 @triton.jit
+def _measured(b_square, b_rows, WIDTH: tl.constexpr, ADAGRAD: tl.constexpr):
+    """Mean squares of rows of WIDTH dimensions, a block of them added; only AdaGrad asks for them."""
+    if ADAGRAD:
+        b_square += tl.sum(b_rows * b_rows, 1) / WIDTH
+    return b_square
+
+
+@triton.jit
+def _add_squares(p_squares, b_row, b_squares, m, ADAGRAD: tl.constexpr):
+    """Add to rows' sums of squares. Without AdaGrad nothing is made of what leads here."""
+    if ADAGRAD:
+        tl.atomic_add(p_squares + b_row, b_squares, mask=m, sem="relaxed")
+
+
+@triton.jit
+def _ask(b_asked, b_terms, b_square, ADAGRAD: tl.constexpr):
+    """Squares asked of hidden rows, those of output rows added: of pulls [outputs, hidden] by rows' mean squares."""
+    if ADAGRAD:
+        b_asked += tl.sum(b_terms * b_square[:, None], 0)
+    return b_asked
+
+
+@triton.jit
+def _handed_back(b_spread, b_asked, SKIP_GRAM: tl.constexpr):
+    """Squares asked of hidden rows, for the slots that made them."""
+    if not SKIP_GRAM:
+        b_asked = tl.sum(b_spread * b_spread * b_asked[:, None], 0)
+    return b_asked
+
+
+@triton.jit
 def _add_loss(p_loss, loss):
     """Add to the program's own sum, float64."""
     tl.store(p_loss + tl.program_id(0), tl.load(p_loss + tl.program_id(0)) + loss)
@@ -82,12 +113,14 @@ def _part_ahead(b_m):
 @triton.jit(do_not_specialize=_SIZES)
 def skip_gram_negative(
     p_kept, p_sizes, p_counters, p_examples, p_pairs, p_alias, p_share, p_input_pairs, p_output_pairs, p_lock,
-    p_inputs, p_outputs, p_inputs_to, p_outputs_to, p_loss,
+    p_inputs, p_outputs, p_inputs_to, p_outputs_to,
+    p_input_squares, p_output_squares, p_input_squares_to, p_output_squares_to, p_loss,
     room, line, first_step, last_step, START, lane, window, key_1, key_2, base_low, base_high, vocabulary,
     B, C, alpha, k_over_n,
     D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
+    WIDTH: tl.constexpr, ADAGRAD: tl.constexpr,
     G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr, MAX_PULL: tl.constexpr,
-    SHRINK: tl.constexpr, LOCK: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
+    SHRINK: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Skip-gram with negative sampling: item (step, group) trains some tiles of centers and a group of negatives.
 
@@ -118,16 +151,26 @@ def skip_gram_negative(
             b_share = tl.load(p_share + b_center)
             b_ahead = _part_ahead(b_m) * tl.maximum(b_share, 0.0)  # where most negatives are the center, they undo it
             b_score = tl.zeros((T, SB), dtype=tl.float32)
+            b_xx, b_zz = tl.zeros((SB,), dtype=tl.float32), tl.zeros((T,), dtype=tl.float32)
             for d in range(0, D, BD):
                 b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
                 b_z = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
                 b_score = tl.dot(b_z, tl.trans(b_x), b_score, input_precision=PRECISION)
+                b_xx = _measured(b_xx, b_x, WIDTH, ADAGRAD)
+                b_zz = _measured(b_zz, b_z, WIDTH, ADAGRAD)
             if LOSS:
                 loss += tl.sum(b_a * (b_share[:, None] * _softplus(b_score) - b_score))
             b_g = b_a * (1.0 - b_share[:, None] * tl.sigmoid(b_score))
+            _add_squares(p_input_squares_to, b_word, tl.sum(b_g * b_g * b_zz[:, None], 0), m_slot, ADAGRAD)
+            _add_squares(p_output_squares_to, b_center, tl.sum(b_g * b_g * b_xx[None, :], 1), m_center, ADAGRAD)
             once = tl.load(p_pairs + step).to(tl.float32) / (groups * N)
-            b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
-            b_center_scale = output_scale(p_counters, p_output_pairs, step, b_center, once, alpha, C, MAX_PULL)
+            b_scale = input_scale(
+                p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
+                MAX_PULL, ADAGRAD, LOCK, PARTS,
+            )  # fmt: skip
+            b_center_scale = output_scale(
+                p_counters, p_output_pairs, p_output_squares, step, b_center, once, alpha, C, MAX_PULL, ADAGRAD
+            )  # fmt: skip
             for d in range(0, D, BD):
                 b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
                 b_z = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
@@ -146,17 +189,28 @@ def skip_gram_negative(
             B, T, N, NB,
         )  # fmt: skip
         b_score = tl.zeros((NB, G), dtype=tl.float32)
+        b_hh, b_nn = tl.zeros((G,), dtype=tl.float32), tl.zeros((NB,), dtype=tl.float32)
         for d in range(0, D, BD):
             b_x = _rows(p_inputs, b_word, d + o_block, m_hidden, D, STRIDE)
             b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
             b_score = tl.dot(b_z, tl.trans(b_x), b_score, input_precision=PRECISION)
+            b_hh = _measured(b_hh, b_x, WIDTH, ADAGRAD)
+            b_nn = _measured(b_nn, b_z, WIDTH, ADAGRAD)
         b_q = tl.where(m_negative[:, None], b_examples.to(tl.float32)[None, :] * k_over_n, 0.0)
         if LOSS:
             total += (loss + tl.sum(b_q * _softplus(b_score))).to(tl.float64)
         b_g = -b_q * tl.sigmoid(b_score)
+        b_terms = -b_g * tl.sigmoid(b_score)
+        _add_squares(p_input_squares_to, b_word, tl.sum(b_terms * b_nn[:, None], 0), m_hidden, ADAGRAD)
+        _add_squares(p_output_squares_to, b_noise, tl.sum(b_terms * b_hh[None, :], 1), m_negative, ADAGRAD)
         once = tl.load(p_pairs + step).to(tl.float32) / (groups * N)
-        b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
-        b_noise_scale = output_scale(p_counters, p_output_pairs, step, b_noise, once, alpha, C, MAX_PULL)
+        b_scale = input_scale(
+            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
+            MAX_PULL, ADAGRAD, LOCK, PARTS,
+        )  # fmt: skip
+        b_noise_scale = output_scale(
+            p_counters, p_output_pairs, p_output_squares, step, b_noise, once, alpha, C, MAX_PULL, ADAGRAD
+        )  # fmt: skip
         for d in range(0, D, BD):
             b_x = _rows(p_inputs, b_word, d + o_block, m_hidden, D, STRIDE)
             b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
@@ -169,27 +223,32 @@ def skip_gram_negative(
 
 
 @triton.jit
-def _bags(b_a, MEAN: tl.constexpr):
+def _bags(b_a, MEAN: tl.constexpr, SHARED: tl.constexpr):
     """CBOW: gather and spread [T, S], how contexts make a hidden row and how its error goes back to them.
 
-    gensim hands the whole error to every context when the hidden row was their mean, and an equal share of it when it
-    was their sum (docs/parity.md, "CBOW's gradient").
+    word2vec.c hands the whole error to every context when the hidden row was their mean, and an equal share of it when
+    it was their sum; the chain rule has it the other way round (docs/parity.md, "CBOW's gradient").
     """
     b_shared = b_a / tl.maximum(tl.sum(b_a, 1), 1.0)[:, None]
+    b_gather, b_spread = b_a, b_a
     if MEAN:
-        return b_shared, b_a
-    return b_a, b_shared
+        b_gather = b_shared
+    if SHARED:
+        b_spread = b_shared
+    return b_gather, b_spread
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def cbow_negative(
     p_kept, p_sizes, p_counters, p_pairs, p_alias, p_share, p_input_pairs, p_output_pairs, p_lock,
-    p_inputs, p_outputs, p_inputs_to, p_outputs_to, p_loss,
+    p_inputs, p_outputs, p_inputs_to, p_outputs_to,
+    p_input_squares, p_output_squares, p_input_squares_to, p_output_squares_to, p_loss,
     room, first_step, last_step, START, lane, window, key_1, key_2, base_low, base_high, vocabulary,
     B, C, alpha, k_over_n,
     D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
-    N: tl.constexpr, NB: tl.constexpr, MAX_PULL: tl.constexpr, SHRINK: tl.constexpr,
-    LOCK: tl.constexpr, MEAN: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
+    WIDTH: tl.constexpr, ADAGRAD: tl.constexpr,
+    N: tl.constexpr, NB: tl.constexpr, MAX_PULL: tl.constexpr, SHRINK: tl.constexpr, PARTS: tl.constexpr,
+    LOCK: tl.constexpr, MEAN: tl.constexpr, SHARED: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """CBOW with negative sampling: item = tile, trains T hidden rows H = gather X against centers and N negatives.
 
@@ -211,25 +270,43 @@ def cbow_negative(
         b_share = tl.load(p_share + b_center)
         m_slot, m_center = tl.sum(b_a, 0) > 0, tl.sum(b_a, 1) > 0
         b_trained = m_center.to(tl.float32)  # centers with a context
-        b_gather, b_spread = _bags(b_a, MEAN)
-        b_own = tl.zeros((T,), dtype=tl.float32)
+        b_gather, b_spread = _bags(b_a, MEAN, SHARED)
+        b_own, b_hh = tl.zeros((T,), dtype=tl.float32), tl.zeros((T,), dtype=tl.float32)
+        b_cc, b_nn = tl.zeros((T,), dtype=tl.float32), tl.zeros((NB,), dtype=tl.float32)
         b_score = tl.zeros((NB, T), dtype=tl.float32)
         for d in range(0, D, BD):
             b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
             b_h = tl.dot(b_gather, b_x, input_precision=PRECISION)
-            b_own += tl.sum(b_h * _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE), 1)
+            b_c = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
+            b_own += tl.sum(b_h * b_c, 1)
             b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
             b_score = tl.dot(b_z, tl.trans(b_h), b_score, input_precision=PRECISION)
+            b_hh = _measured(b_hh, b_h, WIDTH, ADAGRAD)
+            b_cc = _measured(b_cc, b_c, WIDTH, ADAGRAD)
+            b_nn = _measured(b_nn, b_z, WIDTH, ADAGRAD)
         b_q = tl.where(m_negative[:, None], b_trained[None, :] * k_over_n, 0.0)
         if LOSS:
             own = tl.sum(b_trained * (b_share * _softplus(b_own) - b_own))
             total += (own + tl.sum(b_q * _softplus(b_score))).to(tl.float64)
         b_own_g = b_trained * (1.0 - b_share * tl.sigmoid(b_own))
         b_g = -b_q * tl.sigmoid(b_score)
+        b_terms = -b_g * tl.sigmoid(b_score)
+        b_asked = b_own_g * b_own_g * b_cc + tl.sum(b_terms * b_nn[:, None], 0)
+        b_back = _handed_back(b_spread, b_asked, False)
+        _add_squares(p_input_squares_to, b_word, b_back, m_slot, ADAGRAD)
+        _add_squares(p_output_squares_to, b_center, b_own_g * b_own_g * b_hh, m_center, ADAGRAD)
+        _add_squares(p_output_squares_to, b_noise, tl.sum(b_terms * b_hh[None, :], 1), m_negative, ADAGRAD)
         once = tl.load(p_pairs + step).to(tl.float32) / (tl.minimum(B, tiles - step * B) * N)
-        b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
-        b_center_scale = output_scale(p_counters, p_output_pairs, step, b_center, once, alpha, C, MAX_PULL)
-        b_noise_scale = output_scale(p_counters, p_output_pairs, step, b_noise, once, alpha, C, MAX_PULL)
+        b_scale = input_scale(
+            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
+            MAX_PULL, ADAGRAD, LOCK, PARTS,
+        )  # fmt: skip
+        b_center_scale = output_scale(
+            p_counters, p_output_pairs, p_output_squares, step, b_center, once, alpha, C, MAX_PULL, ADAGRAD
+        )  # fmt: skip
+        b_noise_scale = output_scale(
+            p_counters, p_output_pairs, p_output_squares, step, b_noise, once, alpha, C, MAX_PULL, ADAGRAD
+        )  # fmt: skip
         for d in range(0, D, BD):
             b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
             b_h = tl.dot(b_gather, b_x, input_precision=PRECISION)
@@ -272,12 +349,14 @@ def _met(b_of_center, b_a, SKIP_GRAM: tl.constexpr):
 def hierarchical(
     p_kept, p_sizes, p_counters, p_top_counters, p_top, p_top_signs, p_starts, p_paths,
     p_input_pairs, p_node_pairs, p_lock,
-    p_inputs, p_nodes, p_inputs_to, p_nodes_to, p_scratch, p_scratch_node, p_loss,
+    p_inputs, p_nodes, p_inputs_to, p_nodes_to,
+    p_input_squares, p_node_squares, p_input_squares_to, p_node_squares_to, p_scratch, p_scratch_node, p_loss,
     room, first_step, last_step, START, window, key_1, key_2, base_low, base_high, path, B, C, alpha,
     D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
+    WIDTH: tl.constexpr, ADAGRAD: tl.constexpr,
     UB: tl.constexpr, M: tl.constexpr, TOP: tl.constexpr,
-    MAX_PULL: tl.constexpr, NODE_PULL: tl.constexpr, SHRINK: tl.constexpr, LOCK: tl.constexpr,
-    SKIP_GRAM: tl.constexpr, MEAN: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
+    MAX_PULL: tl.constexpr, NODE_PULL: tl.constexpr, SHRINK: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr,
+    SKIP_GRAM: tl.constexpr, MEAN: tl.constexpr, SHARED: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Hierarchical softmax: item = tile, trains the nodes on the paths of T centers.
 
@@ -304,7 +383,7 @@ def hierarchical(
         b_word, b_center, b_a = tile_window(
             p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
         )
-        b_gather, b_spread = _bags(b_a, MEAN)
+        b_gather, b_spread = _bags(b_a, MEAN, SHARED)
         b_m = tl.sum(b_a, 1)
         m_slot = tl.sum(b_a, 0) > 0
         b_from, b_end = path_ends(p_starts, b_center, b_m)
@@ -312,17 +391,26 @@ def hierarchical(
         loss = 0.0
 
         b_top_score = tl.zeros((M, R), dtype=tl.float32)
+        b_hh, b_top_zz = tl.zeros((R,), dtype=tl.float32), tl.zeros((M,), dtype=tl.float32)
         for d in range(0, D, BD):
             b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
             b_top_z = _rows(p_nodes, b_top, d + o_block, o_top < TOP, D, STRIDE)
             b_top_score = tl.dot(b_top_z, tl.trans(b_h), b_top_score, input_precision=PRECISION)
+            b_hh = _measured(b_hh, b_h, WIDTH, ADAGRAD)
+            b_top_zz = _measured(b_top_zz, b_top_z, WIDTH, ADAGRAD)
         b_sign = tl.load(p_top_signs + o_top[:, None] + b_center.to(tl.int64)[None, :] * M).to(tl.float32)  # [M, T]
         b_positive, b_all = _met((b_sign > 0).to(tl.float32), b_a, SKIP_GRAM), _met(tl.abs(b_sign), b_a, SKIP_GRAM)
         if LOSS:
             loss += tl.sum(b_all * _softplus(b_top_score) - b_positive * b_top_score)
         b_top_counted = tl.load(p_top_counters + wide(step) * M + o_top).to(tl.float32) / NODE_PULL
-        b_top_scale = row_scale(p_node_pairs, b_top, b_top_counted, alpha, MAX_PULL)
-        tl.store(p_mine + o_top[:, None] * R + o_hidden[None, :], b_positive - b_all * tl.sigmoid(b_top_score))
+        b_top_scale = row_scale(p_node_pairs, p_node_squares, b_top, b_top_counted, alpha, MAX_PULL, ADAGRAD)
+        b_chance = tl.sigmoid(b_top_score)
+        b_asked = tl.zeros((R,), dtype=tl.float32)
+        # of b_all decisions b_positive have label 1
+        b_of_top = b_positive * (1.0 - 2.0 * b_chance) + b_all * b_chance * b_chance
+        b_asked = _ask(b_asked, b_of_top, b_top_zz, ADAGRAD)
+        _add_squares(p_node_squares_to, b_top, tl.sum(b_of_top * b_hh[None, :], 1), o_top < TOP, ADAGRAD)
+        tl.store(p_mine + o_top[:, None] * R + o_hidden[None, :], b_positive - b_all * b_chance)
         tl.store(p_my_nodes + o_top, b_top)
         tl.store(p_scales + 2 * o_top, tl.where(tl.sum(b_all, 1) > 0, b_top_scale, 0.0))
         tl.store(p_scales + 2 * o_top + 1, tl.zeros((M,), dtype=tl.float32))
@@ -332,23 +420,33 @@ def hierarchical(
             b_node, b_label, b_one = path_entries(p_paths, b_from, b_end, u, UB, T)
             b_q = _met(b_one, b_a, SKIP_GRAM)
             b_score = tl.zeros((UB, R), dtype=tl.float32)
+            b_zz = tl.zeros((UB,), dtype=tl.float32)
             for d in range(0, D, BD):
                 b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
                 b_z = _rows(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
                 b_score = tl.dot(b_z, tl.trans(b_h), b_score, input_precision=PRECISION)
+                b_zz = _measured(b_zz, b_z, WIDTH, ADAGRAD)
             if LOSS:
                 loss += tl.sum(b_q * (_softplus(b_score) - b_label[:, None] * b_score))
             b_g = b_q * (b_label[:, None] - tl.sigmoid(b_score))
+            b_of_entries = b_g * (b_label[:, None] - tl.sigmoid(b_score))
+            b_asked = _ask(b_asked, b_of_entries, b_zz, ADAGRAD)
+            _add_squares(p_node_squares_to, b_node, tl.sum(b_of_entries * b_hh[None, :], 1), m_entry, ADAGRAD)
             tl.store(p_rest + (u + o_entry)[:, None] * R + o_hidden[None, :], b_g, mask=m_entry[:, None])
             b_counted = counted(p_counters, step, b_node, C, OF_NODES) / NODE_PULL
-            b_scale = row_scale(p_node_pairs, b_node, b_counted, alpha, MAX_PULL)
+            b_scale = row_scale(p_node_pairs, p_node_squares, b_node, b_counted, alpha, MAX_PULL, ADAGRAD)
             tl.store(p_rest_nodes + u + o_entry, b_node, mask=m_entry)
             tl.store(p_rest_scales + 2 * (u + o_entry), b_scale, mask=m_entry)
             b_ahead = _part_ahead(tl.sum(b_q, 1) if SKIP_GRAM else tl.zeros((UB,), dtype=tl.float32))
             tl.store(p_rest_scales + 2 * (u + o_entry) + 1, b_ahead, mask=m_entry)
+        b_back = _handed_back(b_spread, b_asked, SKIP_GRAM)
+        _add_squares(p_input_squares_to, b_word, b_back, m_slot, ADAGRAD)
         if LOSS:
             total += loss
-        b_scale = input_scale(p_counters, p_input_pairs, p_lock, step, b_word, alpha, C, MAX_PULL, LOCK)
+        b_scale = input_scale(
+            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
+            MAX_PULL, ADAGRAD, LOCK, PARTS,
+        )  # fmt: skip
         tl.debug_barrier()  # the scratch is read in another layout than it was written in
         for d in range(0, D, BD):
             b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)

@@ -244,13 +244,13 @@ def count_pairs(
     room, line, START, lane, window, key_1, key_2, base_low, base_high, vocabulary, B, C,
     T: tl.constexpr, SB: tl.constexpr, G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr,
     UB: tl.constexpr, M: tl.constexpr,
-    SKIP_GRAM: tl.constexpr, NEGATIVE: tl.constexpr, TREE: tl.constexpr, SHRINK: tl.constexpr,
+    SKIP_GRAM: tl.constexpr, NEGATIVE: tl.constexpr, TREE: tl.constexpr, SHRINK: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """Count the pairs that each row gets in each step, one program a tile.
 
     p_counters [steps, KINDS, C]: rows whose low bits agree share a counter: the cap errs to the safe side.
     p_top [steps, M]: of the top of the tree. p_examples [steps, line]: of each place on a step's line.
-    p_pairs [steps]: of the whole step.
+    p_pairs [steps]: of the whole step. With PARTS > 1 (CBOW) an input's pair with a bag of m counts PARTS // m.
     """
     tile = tl.program_id(0)
     tiles, S = tiles_of(p_sizes, START, T, SB)
@@ -263,7 +263,10 @@ def count_pairs(
         b_m, b_of_slot = tl.sum(b_a, 1).to(tl.int32), tl.sum(b_a, 0).to(tl.int32)
         b_pairs = b_m if SKIP_GRAM else tl.minimum(b_m, 1)
         p_step = p_counters + wide(step) * (KINDS * C)
-        tl.atomic_add(p_step + OF_INPUTS * C + (b_word & (C - 1)), b_of_slot, mask=b_of_slot > 0, sem="relaxed")
+        b_pulled = b_of_slot
+        if PARTS > 1:
+            b_pulled = tl.sum(b_a.to(tl.int32) * (PARTS // tl.maximum(b_m, 1))[:, None], 0)
+        tl.atomic_add(p_step + OF_INPUTS * C + (b_word & (C - 1)), b_pulled, mask=b_of_slot > 0, sem="relaxed")
         tl.atomic_add(p_pairs + step, tl.sum(b_pairs, 0), sem="relaxed")
         if NEGATIVE:
             if SKIP_GRAM:
@@ -292,9 +295,14 @@ def count_pairs(
 
 
 @triton.jit
-def row_scale(p_expected, b_row, b_counted, alpha, MAX_PULL: tl.constexpr):
-    """Alpha times the row caps: no row is pulled further than MAX_PULL by what is in flight (Frames.scale)."""
+def row_scale(p_expected, p_squares, b_row, b_counted, alpha, MAX_PULL: tl.constexpr, ADAGRAD: tl.constexpr):
+    """Alpha times the row caps: no row is pulled further than MAX_PULL by what is in flight (Frames.scale).
+
+    AdaGrad: alpha / sqrt(squares) in alpha's place.
+    """
     b_pairs = tl.maximum(tl.load(p_expected + b_row), b_counted)
+    if ADAGRAD:
+        return tl.minimum(MAX_PULL / b_pairs, alpha * tl.rsqrt(tl.load(p_squares + b_row)))
     return tl.minimum(MAX_PULL / b_pairs, alpha)
 
 
@@ -305,19 +313,27 @@ def counted(p_counters, step, b_row, C, KIND: tl.constexpr):
 
 
 @triton.jit
-def input_scale(p_counters, p_expected, p_lock, step, b_row, alpha, C, MAX_PULL: tl.constexpr, LOCK: tl.constexpr):
-    """Alpha times the caps and locks of input rows."""
-    b_scale = row_scale(p_expected, b_row, counted(p_counters, step, b_row, C, OF_INPUTS), alpha, MAX_PULL)
+def input_scale(
+    p_counters, p_expected, p_squares, p_lock, step, b_row, alpha, C,
+    MAX_PULL: tl.constexpr, ADAGRAD: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Alpha times the caps and locks of input rows; their pairs are counted in so many parts."""
+    b_counted = counted(p_counters, step, b_row, C, OF_INPUTS)
+    if PARTS > 1:
+        b_counted /= PARTS
+    b_scale = row_scale(p_expected, p_squares, b_row, b_counted, alpha, MAX_PULL, ADAGRAD)
     if LOCK:
         b_scale *= tl.load(p_lock + b_row)
     return b_scale
 
 
 @triton.jit
-def output_scale(p_counters, p_expected, step, b_row, once, alpha, C, MAX_PULL: tl.constexpr):
+def output_scale(
+    p_counters, p_expected, p_squares, step, b_row, once, alpha, C, MAX_PULL: tl.constexpr, ADAGRAD: tl.constexpr
+):
     """Alpha times the caps of words as outputs. `once`: pairs of a negative, counted once and not K times.
 
     A negative's pull is weaker than a center's (as in schedule.py).
     """
     b_pairs = counted(p_counters, step, b_row, C, OF_OUTPUTS) + once * counted(p_counters, step, b_row, C, OF_NOISE)
-    return row_scale(p_expected, b_row, b_pairs, alpha, MAX_PULL)
+    return row_scale(p_expected, p_squares, b_row, b_pairs, alpha, MAX_PULL, ADAGRAD)
