@@ -185,8 +185,8 @@ def _noise_word(vocabulary, pace, position, lane):
 def _width_of(typing, pattern):
     """D, a constant where the pattern is a record: then loops over rows are compiled without odd ends to look for.
 
-    One core, D = 100, CPU time against the same loops with D read at run time: skip-gram 0.86 with negative sampling,
-    0.81 with hierarchical softmax (`python -m compat.bench --workers 1`, with COMPILED_SIZES as it is and empty).
+    One core, D = 100, CPU time against the same loops with D read at run time: skip-gram 0.89 with negative sampling,
+    0.88 with hierarchical softmax (`python -m compat.bench --workers 1`, with COMPILED_SIZES as it is and empty).
     """
     record = pattern.dtype
 
