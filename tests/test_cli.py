@@ -44,8 +44,14 @@ def test_unknown_device_is_an_error_message_and_exit_code_1(capsys):
 
 
 def test_unwritable_output_is_an_error_message_and_exit_code_1(tmp_path, capsys):
-    assert cli.main(["demo", "--epochs", "1", "--output", str(tmp_path / "no" / "such" / "folder.txt")]) == 1
-    assert "folder.txt" in capsys.readouterr().err
+    text = tmp_path / "text.txt"
+    text.write_text("one line\n")
+    output = str(tmp_path / "no" / "such" / "folder.txt")
+    for command in (["demo"], ["encode", str(text)]):
+        assert cli.main([*command, "--output", output]) == 1
+        said = capsys.readouterr()
+        assert said.err == f"torchw2v: {output}: No such file or directory\n"
+        assert not said.out  # before the work, not after it
 
 
 def test_version_is_printed(capsys):

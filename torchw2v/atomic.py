@@ -52,7 +52,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
         return
     folder, name = os.path.split(os.path.abspath(path))
     if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "no such folder to write into", folder)
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder} to write into", path)
     finish_write(path)
     workplace = tempfile.mkdtemp(prefix=f".{name}.saving-", dir=folder)
     try:

@@ -42,6 +42,28 @@ def require_file(path: str | None) -> None:
     raise OSError(errno.ESPIPE, "not a regular file, which can be read more than once; save it to one first", path)
 
 
+def require_writable(path: str | None) -> None:
+    """Refuse a destination before the work that it is for; None and remote paths pass.
+
+    Raises
+    ------
+    OSError
+        A folder, a file in a folder that does not exist, or one that may not be written.
+    """
+    if path is None or "://" in path:
+        return
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        code = errno.EISDIR
+    elif not os.path.isdir(folder):
+        code = errno.ENOENT
+    elif not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        code = errno.EACCES
+    else:
+        return
+    raise OSError(code, os.strerror(code), path)
+
+
 def whole(least: int) -> Callable[[str], int]:
     """A type of argument: a whole number not below `least`."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gensim.models.word2vec import LineSentence
 
-from torchw2v.commands.console import say, whole
+from torchw2v.commands.console import require_writable, say, whole
 from torchw2v.word2vec import TorchWord2Vec
 
 CORPUS = "head500.noblanks.cor.bz2"  # 250 Wikipedia articles, 331,339 words, stemmed; part of gensim's test data
@@ -27,6 +27,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the demo."""
+    require_writable(str(args.output))
     run_demo(args.output, epochs=args.epochs, workers=args.workers, device=args.device)
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from torchw2v.commands.console import say, whole
+from torchw2v.commands.console import require_writable, say, whole
 from torchw2v.encoding import encode_file, up_to_date
 
 
@@ -26,6 +26,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Encode, unless the output was made from the same unchanged file in the same way."""
+    require_writable(str(args.output))
     found = None if args.force else up_to_date(args.corpus, args.output, args.max_sentence_length)
     if found is not None:
         say(f"{args.output} is up to date: {found.tokens:,} words in {found.sentences:,} sentences")

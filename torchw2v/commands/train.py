@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib.util
 import logging
 import os
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torchw2v.commands.console import complain, decimal, require_file, say, tell, whole
+from torchw2v.commands.console import complain, decimal, require_file, require_writable, say, tell, whole
 from torchw2v.commands.evaluate import RESTRICT_VOCAB, analogy_lines
 from torchw2v.errors import EmptyVocabularyError
 from torchw2v.ops.select import ENGINES
@@ -105,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     only_vocabulary = args.save_vocab is not None and not (args.output or args.save_model or args.accuracy)
     vectors, saved_model = (None, None) if only_vocabulary else _destinations(args)
     for path in (args.save_vocab, vectors, saved_model):
-        _check_writable(path, args)
+        _check_destination(path, args)
     bar = args.debug == PROGRESS and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     with _log_lines(args.debug >= PROGRESS and not bar):
         model = _make_model(args, bar)
@@ -146,22 +145,11 @@ def _destinations(args: argparse.Namespace) -> tuple[str, str | None]:
     return model + (".bin" if args.binary else ".txt"), model
 
 
-def _check_writable(path: str | None, args: argparse.Namespace) -> None:
+def _check_destination(path: str | None, args: argparse.Namespace) -> None:
     """Fail before hours of training, not after them."""
-    if path is None or "://" in path:
-        return
-    folder = os.path.dirname(path) or "."
-    if os.path.exists(path) and os.path.exists(args.corpus) and os.path.samefile(path, args.corpus):
+    if path is not None and all(map(os.path.exists, (path, args.corpus))) and os.path.samefile(path, args.corpus):
         args.usage_error(f"{path} is the text itself; write to another file")
-    if os.path.isdir(path):
-        code = errno.EISDIR
-    elif not os.path.isdir(folder):
-        code = errno.ENOENT
-    elif not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        code = errno.EACCES
-    else:
-        return
-    raise OSError(code, os.strerror(code), path)
+    require_writable(path)
 
 
 @contextmanager
