@@ -20,7 +20,7 @@ from torchw2v import TorchWord2Vec, plot
 parser = argparse.ArgumentParser()
 parser.add_argument("--corpus", help="xiyouji.txt")
 parser.add_argument("--small", action="store_true", help="a few clauses, for a try")
-parser.add_argument("--epochs", type=int, default=10)
+parser.add_argument("--epochs", type=int, default=20)
 args = parser.parse_args()
 if not args.corpus and not args.small:
     parser.error("give --corpus xiyouji.txt, or --small")
