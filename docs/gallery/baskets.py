@@ -58,7 +58,7 @@ model = TorchWord2Vec(known, window=None, vector_size=24, min_count=1, sg=1, sam
 for item in ("butter", "sausages", "flour", "diapers"):
     instead = [other for other, _ in model.wv.most_similar(item, topn=3)]
     beside = [other for other, _ in model.output_vectors.similar_by_vector(model.wv[item], topn=4)]
-    print(f"{item:>9}: in place of it {', '.join(instead):36} beside it {', '.join(beside)}")
+    print(f"{item}\n  in place of it: {', '.join(instead)}\n  beside it:      {', '.join(beside)}")
 
 # %% [markdown]
 # ## Guessing what is missing

@@ -60,10 +60,13 @@ print(" > ".join(walks.walk("Valjean")[:8]))
 
 # %% [markdown]
 # ## Vectors
+#
+# Near are those who keep the same company, not those who meet most often. Valjean meets everybody, so nobody is quite
+# near to him: first come those around him who meet few others.
 
 # %%
 model = TorchWord2Vec(
-    walks, vector_size=32, window=5, min_count=1, sg=1, sample=0, epochs=2 if args.small else 20, workers=1, seed=1
+    walks, vector_size=32, window=2, min_count=1, sg=1, sample=0, epochs=2 if args.small else 20, workers=1, seed=1
 )
 for name in ("Valjean", "Gavroche", "Fantine", "Bossuet"):
     print(f"{name:>8}: " + ", ".join(f"{other} {score:.2f}" for other, score in model.wv.most_similar(name, topn=5)))

@@ -16,6 +16,8 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 GAP = 3.0  # points between a marker's edge and its label
+BETWEEN = 4.0  # points between labels side by side, so that two words are not read as one
+_ASIDE = np.array([-BETWEEN, 0, BETWEEN, 0])  # what that adds to a box
 _DIRECTIONS = 16
 _RING = 5.0  # points from one ring of places to the next
 _RINGS = 40
@@ -49,7 +51,7 @@ def place(points: np.ndarray, sizes: np.ndarray, panel: np.ndarray, radius: floa
         places = _places(points[number], sizes[number], radius)
         boxes = _box(places, sizes[number])
         inside = (boxes[:, :2] >= panel[:2]).all(1) & (boxes[:, 2:] <= panel[2:]).all(1)
-        free = inside & ~_overlap(boxes, taken).any(1)
+        free = inside & ~_overlap(boxes + _ASIDE, taken).any(1)
         clear = free & ~_overlap(boxes, markers).any(1)
         found = np.flatnonzero(clear if clear.any() else free)
         if len(found):
