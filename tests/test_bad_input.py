@@ -387,6 +387,45 @@ def test_number_that_is_none_is_refused_by_name(name, value):
         in_time(lambda: train(model))
 
 
+WRONG_KINDS = {
+    "vector_size='100'": (
+        {"vector_size": "100"},
+        r"vector_size='100' is a str, not a whole number; give vector_size=100",
+    ),
+    "vector_size=100.0": ({"vector_size": 100.0}, r"vector_size=100\.0 is a float, not a whole number"),
+    "epochs='5'": ({"epochs": "5"}, r"epochs='5' is a str, not a whole number; give epochs=5"),
+    "epochs=5.0": ({"epochs": 5.0}, r"epochs=5\.0 is a float, not a whole number"),
+    "min_count='1'": ({"min_count": "1"}, r"min_count='1' is a str, not a number"),
+    "sample='0.1'": ({"sample": "0.1"}, r"sample='0\.1' is a str, not a number"),
+    "seed='one'": ({"seed": "one"}, r"seed='one' is a str, not a number; give seed=1"),
+    "sg='skipgram'": ({"sg": "skipgram"}, r"sg='skipgram' is not a whole number; give sg=0 or sg=1"),
+    "hs=None": ({"hs": None}, r"hs=None is not a whole number; give hs=0 or hs=1"),
+    "size": ({"size": 100}, r"unexpected keyword argument 'size'; since gensim 4 it is 'vector_size'"),
+    "iter": ({"iter": 5}, r"unexpected keyword argument 'iter'; since gensim 4 it is 'epochs'"),
+    "determinstic": ({"determinstic": True}, r"argument 'determinstic'; did you mean 'deterministic'\?"),
+    "foo": ({"foo": 1}, r"TorchWord2Vec\.__init__\(\) got an unexpected keyword argument 'foo'; neither gensim nor"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), WRONG_KINDS.values(), ids=WRONG_KINDS)
+def test_argument_of_a_wrong_kind_or_name_is_refused_with_gensims_type(settings, message):
+    gensims_error = error_of(lambda: gensims(sentences=SENTENCES, **settings))
+    with pytest.raises(SettingError, match=message) as caught:
+        ours(sentences=SENTENCES, **settings)
+    base = TypeError if isinstance(gensims_error, TypeError) else ValueError
+    assert isinstance(gensims_error, base) and isinstance(caught.value, base)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"vector_size": np.int64(8)}, {"window": "5"}, {"alpha": "0.1"}, {"min_count": 1.0}, {"hs": True}, {"seed": None}],
+    ids=str,
+)
+def test_what_gensim_takes_for_a_number_is_taken_here(settings):
+    for make in (gensims, ours):
+        assert len(make(sentences=SENTENCES, **settings).wv) == 3
+
+
 def test_training_goes_on_after_a_refused_setting_was_put_right():
     model = built(ours, sample=0)
     model.window = 0

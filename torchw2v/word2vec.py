@@ -9,11 +9,9 @@ epoch is trained (`_train_epoch`, `_train_epoch_corpusfile`). A subclass that ov
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -29,7 +27,6 @@ from torchw2v.errors import (
     CorpusTypeError,
     EmptyVocabularyError,
     SettingError,
-    SettingTypeError,
     TokenFileError,
 )
 from torchw2v.exchange import Exchange
@@ -43,6 +40,7 @@ from torchw2v.pretrained import Pretrained, Source
 from torchw2v.queries import most_similar_batch
 from torchw2v.resuming import Resuming
 from torchw2v.scan import scan
+from torchw2v.settings import check_numbers, check_sizes, check_types, naming_what_was_meant
 from torchw2v.standin import StandIn
 from torchw2v.tables import cumulative_table
 from torchw2v.token_file import MappedCorpus, TokenFile, is_token_file
@@ -151,6 +149,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
     _scope: object = None
     _highest_count: int | None = None
 
+    @naming_what_was_meant
     def __init__(
         self, sentences=None, corpus_file=None, vector_size=100, alpha=0.025, window=5, min_count=5,
         max_vocab_size=None, sample=1e-3, seed=1, workers=3, min_alpha=0.0001,
@@ -175,6 +174,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
         self.sg, self.hs, self.negative, self.shrink_windows = sg, hs, negative, shrink_windows
         self.alpha, self.min_alpha, self.sample, self.ns_exponent = alpha, min_alpha, sample, ns_exponent
         self._check_settings()
+        check_types(vector_size=vector_size, epochs=epochs, min_count=min_count, sample=sample, seed=seed)
         if init_from is not None:
             self._pretrained = Pretrained(init_from, int(vector_size))
         if checkpoint is not None:
@@ -214,30 +214,12 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
         """Refuse sizes that gensim would crash on, hang on or silently train nothing with."""
         if self.window is None:
             self.window, self.shrink_windows = WHOLE_SENTENCE, False
-        lower = {"vector_size": 1, "window": 1, "negative": 0, "workers": 1}
-        for name, least in lower.items():
-            value = getattr(self, name)
-            try:
-                number = int(value)
-            except (TypeError, ValueError) as error:
-                kind = SettingTypeError if isinstance(error, TypeError) else SettingError
-                raise kind(f"{name}={value!r} is not a whole number; give {name} >= {least}") from error
-            if not least <= number < 2**31:
-                raise SettingError(f"{name}={value!r} is out of range; give {name} >= {least} (and below 2**31)")
-        self._check_numbers()
+        check_sizes(self)
+        check_numbers(self)
         self._check_objective()
         self._check_cbow_gradient()
         self._check_optimizer()
         self._check_checkpoints()
-
-    def _check_numbers(self) -> None:
-        """Refuse numbers that would make NaN of the vectors, or of the chance that a word is kept."""
-        for name in ("alpha", "min_alpha", "ns_exponent", "sample"):
-            value = getattr(self, name, None)  # a model of an old gensim may lack one
-            if isinstance(value, Real) and not math.isfinite(value):
-                raise SettingError(f"{name}={value!r} is out of range; give a finite number")
-        if isinstance(self.sample, Real) and self.sample < 0:
-            raise SettingError(f"sample={self.sample!r} is out of range; give a finite number, not below 0")
 
     # ---- counting and encoding -------------------------------------------------------------------------------
 
