@@ -12,13 +12,13 @@ from latex2mathml.converter import convert
 
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.S)
 THIN = '<mspace width="0.17em"/>'
-SHORT_CELL = re.compile(r"<(t[dh])>([^<]{1,16})</t")  # cbow-ns, 0.240 ± 0.004: one line, however narrow the screen
+SHORT_CELL = re.compile(r"<td>([^<]{1,16})</td>")  # cbow-ns, 0.240 ± 0.004: one line, however narrow the screen
 DISPLAY = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.S)
 
 
 def on_page_content(content: str, **_: Any) -> str:
     """Replace what arithmatex has marked as formulas, and mark short cells; called by mkdocs for each page."""
-    content = SHORT_CELL.sub(r'<\1 class="short">\2</t', content)
+    content = SHORT_CELL.sub(r'<td class="short">\1</td>', content)
     content = INLINE.sub(lambda found: mathml(found[1], "inline"), content)
     return DISPLAY.sub(lambda found: f'<div class="formula">{mathml(found[1], "block")}</div>', content)
 
