@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import pickle
 import sys
 
 import numpy as np
@@ -23,6 +24,7 @@ from torchw2v.errors import (
     EmptyVocabularyError,
     EngineUnavailableError,
     FileFormatError,
+    ModelFileError,
     ModelTypeError,
     NoOutputVectorsError,
     NothingToPlotError,
@@ -54,6 +56,7 @@ RAISED_BY = {
     WeightsError: ValueError,
     ModelTypeError: TypeError,
     FileFormatError: ValueError,
+    ModelFileError: pickle.UnpicklingError,
     NothingToPlotError: ValueError,
     NoOutputVectorsError: AttributeError,
     CheckpointError: RuntimeError,
@@ -433,6 +436,19 @@ def test_training_goes_on_after_a_refused_setting_was_put_right():
         train(model)
     model.window = 2
     assert train(model) == (60, 60)
+
+
+# ---- files -------------------------------------------------------------------------------------------------------
+
+
+def test_file_without_a_model_is_named_with_what_reads_it(text_file, tmp_path):
+    with pytest.raises(
+        ModelFileError, match=r"text\.txt' holds no saved model .*load_word2vec_format.*load_safetensors"
+    ):
+        TorchWord2Vec.load(text_file)
+    assert isinstance(error_of(lambda: Word2Vec.load(text_file)), pickle.UnpicklingError)
+    with pytest.raises(FileNotFoundError, match="gone"):
+        TorchWord2Vec.load(str(tmp_path / "gone"))
 
 
 # ---- engines and devices -----------------------------------------------------------------------------------------

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import logging
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 def numba_missing() -> str | None:
@@ -23,6 +28,8 @@ def kept(**options: Any) -> Callable[[Callable], Any]:
     """numba.njit with the machine code kept on disk, or compiled by each process where no folder can be written."""
     from numba import njit
 
+    _say_when_compiling()
+
     def compiled(function: Callable) -> Any:
         try:
             return njit(**options, cache=True)(function)
@@ -31,3 +38,34 @@ def kept(**options: Any) -> Callable[[Callable], Any]:
             return njit(**options)(function)
 
     return compiled
+
+
+@functools.cache
+def _say_when_compiling() -> None:
+    """Log what numba compiles of ours: it takes some ten seconds, in which nothing else can be seen to happen."""
+    from numba.core import event
+
+    class Announcement(event.Listener):
+        """What is compiled on the way, for the code that calls it, is not announced again."""
+
+        def __init__(self) -> None:
+            self.under_way: list[tuple[Any, float]] = []
+
+        def on_start(self, event: event.Event) -> None:
+            function = event.data["dispatcher"].py_func
+            ours = function.__module__.partition(".")[0] == __name__.partition(".")[0]
+            if ours and not self.under_way:
+                logger.info(
+                    "compiling %s.%s: the first use of such settings on this machine",
+                    function.__module__, function.__name__,
+                )  # fmt: skip
+            if ours or self.under_way:
+                self.under_way.append((event.data["dispatcher"], time.monotonic()))
+
+        def on_end(self, event: event.Event) -> None:
+            if self.under_way and self.under_way[-1][0] is event.data["dispatcher"]:
+                _, start = self.under_way.pop()
+                if not self.under_way:
+                    logger.info("compiled in %.1f s", time.monotonic() - start)
+
+    event.register("numba:compile", Announcement())

@@ -230,9 +230,9 @@ class EpochTraining(Word2Vec):
             on_device=choice.device.type != "cpu" or choice.engine.startswith("triton"),
         )  # fmt: skip
         logger.info(
-            "training on %s with engine %r (%s): %i threads, %i tokens a step",
+            "training on %s with engine %r (%s): threads: %i; %s",
             choice.device, choice.engine, choice.reason, threads * sharing,
-            1 if choice.engine == "numba" else plan.step_tiles * plan.tile,
+            "word after word" if choice.engine == "numba" else f"{plan.step_tiles * plan.tile} words a step",
         )  # fmt: skip
         engine = choice.build(Job(objective, tables, plan, adagrad(self)), sharing)
         work = token_work(objective, tables, len(self.wv), int(self.vector_size), neighbors)

@@ -3,6 +3,8 @@
 So `except RuntimeError` around `train()` in an existing program goes on catching what it caught.
 """
 
+import pickle
+
 
 class TorchW2VError(Exception):
     """Base of every error that torchw2v itself raises."""
@@ -54,6 +56,10 @@ class ModelTypeError(TorchW2VError, TypeError):
 
 class FileFormatError(TorchW2VError, ValueError):
     """A file is malformed, cut short or of another version; or a model cannot be written in this format."""
+
+
+class ModelFileError(FileFormatError, pickle.UnpicklingError):
+    """A file that no saved model is in."""
 
 
 class CheckpointError(TorchW2VError, RuntimeError):

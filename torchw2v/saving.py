@@ -11,6 +11,7 @@ import copyreg
 import importlib
 import logging
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +23,7 @@ from gensim.models import Doc2Vec, FastText
 from gensim.models.word2vec import Word2Vec
 
 from torchw2v.atomic import atomic_write, finish_write
-from torchw2v.errors import ModelTypeError
+from torchw2v.errors import ModelFileError, ModelTypeError
 from torchw2v.gensim_state import SQUARES
 from torchw2v.model_vectors import adopt
 from torchw2v.ops.select import DeviceLike
@@ -147,13 +148,22 @@ class Saving(Word2Vec):
         ------
         ModelTypeError (a TypeError)
             `device` or `engine` are given for a model that cannot have them, such as FastText.
+        ModelFileError (a pickle.UnpicklingError)
+            The file holds no saved model, but text, say.
         """
         if args and isinstance(args[0], os.PathLike):
             args = (os.fspath(args[0]), *args[1:])
         for path in (*args[:1], kwargs.get("fname")):
             if isinstance(path, str):
                 finish_write(path)
-        model = super().load(*args, rethrow=rethrow, **kwargs)
+        try:
+            model = super().load(*args, rethrow=rethrow, **kwargs)
+        except pickle.UnpicklingError as error:
+            file = args[0] if args else kwargs.get("fname")
+            raise ModelFileError(
+                f"{file!r} holds no saved model ({error}). Vectors alone are read by "
+                "gensim.models.KeyedVectors.load_word2vec_format, a .safetensors file by load_safetensors"
+            ) from error
         recorded = model.__dict__.pop(_CLASS, None)
         if type(model) is Word2Vec or recorded is not None:
             model.__class__ = cls._class_named(recorded)

@@ -13,6 +13,7 @@ import torch
 from numba import njit
 
 import torchw2v
+from torchw2v.compiling import _say_when_compiling
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops import sequential
 from torchw2v.ops.contract import Chunk, Step
@@ -156,3 +157,22 @@ def test_machine_code_is_not_kept_where_no_folder_can_be_written(tmp_path):
     )
     assert done.returncode == 0 and str(package) in done.stdout, done.stderr
     assert "NUMBA_CACHE_DIR" in done.stderr
+
+
+def test_what_is_compiled_of_ours_is_said_before_and_after(caplog):
+    def inner(number):
+        return number + 1
+
+    def outer(number):
+        return called(number) * 2
+
+    _say_when_compiling()
+    outer.__module__ = inner.__module__ = "torchw2v.made_up"
+    called = njit(inner)
+    with caplog.at_level("INFO", logger="torchw2v.compiling"):
+        njit(lambda number: number)(1)
+        assert not caplog.records  # somebody else's
+        assert njit(outer)(1) == 4
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(" ", 1)[0] for line in said] == ["compiling", "compiled"]
+    assert said[0].startswith("compiling torchw2v.made_up.outer: the first use")
