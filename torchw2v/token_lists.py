@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
+from operator import countOf
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def are_token_lists(sentences: Any) -> bool:
 
 def _as_text(batch: _Batch) -> bytes | None:
     """The tokens of a batch, a sentence a line; None if some are not strings."""
-    if not set(map(type, chain.from_iterable(batch.runs))) <= {str}:
+    if countOf(map(type, chain.from_iterable(batch.runs)), str) < batch.tokens:
         return None  # also subclasses of str, which may have an equality of their own
     try:
         return "".join([" ".join(run) + "\n" for run in batch.runs if run]).encode()

@@ -126,9 +126,9 @@ class TableArrays(NamedTuple):
     keys: _Keys  # [capacity]
     words: Words  # [capacity], in a buffer of the table's own, each followed by a space
 
-    def slots_of(self, keys: _Keys) -> np.ndarray:
+    def slots_of(self, mixed: np.ndarray) -> np.ndarray:
         """Where the search for a key begins; it goes on to the following slots."""
-        return ((keys.mixed * MULTIPLIER) >> self.shift).view(np.int64)
+        return ((mixed * MULTIPLIER) >> self.shift).view(np.int64)
 
 
 class WordTable:
@@ -173,7 +173,7 @@ class WordTable:
 
     def _find(self, words: Words, keys: _Keys) -> np.ndarray:
         arrays = self.arrays  # one state, also when another thread puts a larger one in its place
-        slots = arrays.slots_of(keys)
+        slots = arrays.slots_of(keys.mixed)
         ids = arrays.slots[slots]
         same = arrays.keys.first[ids] == keys.first
         long = np.flatnonzero(keys.second)
@@ -249,7 +249,7 @@ class WordTable:
     @staticmethod
     def _place(arrays: TableArrays, ids: np.ndarray) -> None:
         """Give each of several words a slot."""
-        slots = arrays.slots_of(arrays.keys.at(ids))
+        slots = arrays.slots_of(arrays.keys.mixed[ids])
         while len(ids):
             free = arrays.slots[slots] == 0
             arrays.slots[slots[free]] = ids[free]  # of those that want the same slot one gets it
