@@ -33,3 +33,7 @@ MAX_SCORE = 6  # gensim leaves an output alone whose |score| is not below: MAX_E
 MAX_SEQUENTIAL_BLOCK = 10
 # Vector sizes for which numba's loops are compiled anew, some ten seconds each once a machine; other sizes share code.
 COMPILED_SIZES = (64, 100, 128, 200, 256, 300)
+# Huffman nodes next to the root that each of several threads copies in CBOW, and centers that use a copy before
+# it meets the other threads' copies: docs/kernels.md, "Copies of the busiest nodes".
+TOP_NODES = 64
+MOST_USES = 64

@@ -234,7 +234,7 @@ class EpochTraining(Word2Vec):
             choice.device, choice.engine, choice.reason, threads * sharing,
             "word after word" if choice.engine == "numba" else f"{plan.step_tiles * plan.tile} words a step",
         )  # fmt: skip
-        engine = choice.build(Job(objective, tables, plan, adagrad(self)), sharing)
+        engine = choice.build(Job(objective, tables, plan, adagrad(self)), threads * sharing)
         work = token_work(objective, tables, len(self.wv), int(self.vector_size), neighbors)
         weights, resident = weights_of(self, choice.device), 0
         if isinstance(engine, DeferringEngine) and tokens:

@@ -15,7 +15,7 @@ from numba import njit
 import torchw2v
 from torchw2v.compiling import _say_when_compiling
 from torchw2v.errors import TrainingDivergedError
-from torchw2v.ops import sequential
+from torchw2v.ops import numba_engine, sequential
 from torchw2v.ops.contract import Chunk, Step
 from torchw2v.ops.draws import draw_key, draws_numpy
 from torchw2v.ops.numba_engine import NumbaEngine
@@ -69,6 +69,40 @@ def test_compiled_chunk_with_adagrad_equals_definition_over_the_cap(skip_gram, o
 @pytest.mark.parametrize(("outputs", "mean"), CBOW)
 def test_compiled_chunk_with_adagrad_and_cbows_true_gradient_equals_definition(outputs, mean):
     agrees(*float32(False, outputs, 5, True, mean, size=7, adagrad=True, corrected=True, lock=False))
+
+
+@pytest.mark.parametrize(("nodes", "uses"), [(1, 1), (5, 7), (10**6, 64)])
+@pytest.mark.parametrize(("outputs", "mean"), [case for case in CBOW if "hs" in case.values[0]])
+def test_copies_of_the_busiest_nodes_change_nothing_where_one_thread_trains(outputs, mean, nodes, uses, monkeypatch):
+    monkeypatch.setattr(numba_engine, "TOP_NODES", nodes)
+    monkeypatch.setattr(numba_engine, "MOST_USES", uses)
+    made = []
+
+    def make(job):
+        made.append(NumbaEngine(job, threads=3))
+        return made[-1]
+
+    assert_engine_agrees(
+        make, *float32(False, outputs, 5, True, mean, size=7), atol=ATOL, clear=100, make_definition=SequentialReference
+    )
+    assert [engine.copies for engine in made] == [min(nodes, VOCABULARY - 1)]
+
+
+def test_copies_are_kept_where_several_threads_write_the_busiest_nodes():
+    def copies(skip_gram, outputs, threads, **settings):
+        return NumbaEngine(float32(skip_gram, outputs, 5, True, True, size=7, **settings)[0], threads=threads).copies
+
+    assert copies(False, "hs", 2) == min(numba_engine.TOP_NODES, VOCABULARY - 1)
+    assert copies(False, "hs", 1) == copies(True, "hs", 2) == copies(False, "ns", 2) == 0
+    assert copies(False, "hs", 2, adagrad=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("alpha", "threads", "uses"), [(0.025, 2, 64), (0.025, 16, 10), (0.5, 3, 4), (9.0, 2, 1), (0, 2, 64)]
+)
+def test_copies_are_used_until_others_pull_a_node_too_far(alpha, threads, uses):
+    engine = NumbaEngine(float32(False, "hs", 5, True, True, size=7)[0], threads=threads)
+    assert engine.uses_of_a_copy(alpha) == uses
 
 
 @pytest.mark.parametrize(("start", "stop"), [(10, 60), (1, 2), (71, 73), (100, 150), (3, 3)])

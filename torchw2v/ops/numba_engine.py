@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from torchw2v.constants import COMPILED_SIZES, MAX_SEQUENTIAL_BLOCK
+from torchw2v.constants import COMPILED_SIZES, MAX_SEQUENTIAL_BLOCK, MOST_USES, NODE_PULL, TOP_NODES
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.numba_kernels import TARGET_LANES, Matrices, Pace, Rule, Scratch, Text, Vocabulary, train_chunk
@@ -21,12 +21,15 @@ class NumbaEngine:
     ----------
     job : Job
         Its plan is not used: no update is computed from rows older than the block at hand.
+    threads : int
+        Threads that will train chunks at the same time. In CBOW several of them train copies of the TOP_NODES Huffman
+        nodes next to the root (not with AdaGrad, whose sums of squares are shared).
     """
 
     name = "numba"
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, *, threads: int = 1) -> None:
+        self.job, self._others = job, threads - 1
         tables, objective = job.tables, job.objective
         none = np.zeros(0, np.int64)
         packed = np.zeros(0, np.uint64)
@@ -47,6 +50,8 @@ class NumbaEngine:
             objective.shares_error,
         )
         longest_path = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
+        copied = self._others > 0 and not objective.skip_gram and tables.paths is not None and not job.adagrad
+        self.copies = min(TOP_NODES, len(offsets) - 2) if copied else 0
         self._targets = -(-(1 + self._rule.negative + longest_path) // TARGET_LANES) * TARGET_LANES
 
     def _scratch(self, width: int, contexts: int) -> Scratch:
@@ -78,7 +83,15 @@ class NumbaEngine:
             hidden_square=zeros(most),
             target_square=zeros(targets),
             error_square=zeros(most),
+            top=zeros(self.copies, width),
+            top_before=zeros(self.copies, width),
+            top_uses=np.zeros(self.copies, np.int64),
         )
+
+    def uses_of_a_copy(self, alpha: float) -> int:
+        """Centers that may use a copy: what all other threads do to the node meanwhile is NODE_PULL at most."""
+        pull = alpha * self._others  # of one center each
+        return MOST_USES if pull * MOST_USES <= NODE_PULL else max(1, int(NODE_PULL / pull))
 
     def train_chunk(self, weights: Weights, chunk: Chunk, step: Step) -> Tally:
         """Change the weights in place.
@@ -101,7 +114,9 @@ class NumbaEngine:
             _values(weights.node_squares),
         )
         text = Text(chunk.token_ids, chunk.sentence_offsets, chunk.start, chunk.stop, chunk.first_position)
-        pace = Pace(step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss)
+        pace = Pace(
+            step.alpha, step.draw_key.first, step.draw_key.second, step.compute_loss, self.uses_of_a_copy(step.alpha)
+        )
         scratch = self._scratch(width, min(2 * self._rule.window, _longest_sentence(chunk)))
         words, pairs, loss, scores = train_chunk(matrices, self._vocabulary, text, self._rule, pace, scratch)
         if not math.isfinite(scores):

@@ -112,6 +112,7 @@ class Pace(NamedTuple):
     first_key: int
     second_key: int
     compute_loss: bool
+    uses: int  # of an own copy of a node before it is brought together with what other threads have made of it
 
 
 class Scratch(NamedTuple):
@@ -139,6 +140,9 @@ class Scratch(NamedTuple):
     hidden_square: np.ndarray  # [M]: h_c h_c
     target_square: np.ndarray  # [N]: z_t z_t, as the next hidden row meets it
     error_square: np.ndarray  # [M]: squares of what the targets ask of the hidden rows
+    top: np.ndarray  # [T, D]: own copies of the Huffman nodes next to the root, which are on nearly every path
+    top_before: np.ndarray  # [T, D]: as they were when they were brought together last
+    top_uses: np.ndarray  # [T] int64: centers since then
 
 
 # ---- draws.py, bit by bit ---------------------------------------------------------------------------------------
@@ -531,6 +535,37 @@ def _different(rows, start, stop):
     return stop
 
 
+# ---- nodes next to the root -------------------------------------------------------------------------------------
+#
+# CBOW writes these rows at every center, in every thread: each core would wait for the others' cache lines. So a thread
+# trains copies, and now and then adds what it has changed to the shared row and reads what others have. (Skip-gram
+# writes them once for a block of contexts; there copies gain nothing.)
+
+
+@_inlined
+def _first_top(matrices, scratch):
+    """The nodes with copies: gensim's Huffman tree numbers them from the leaves to the root, V - 2."""
+    return np.int64(len(matrices.nodes) - 1 - len(scratch.top))
+
+
+@_inlined
+def _bring_together(matrices, scratch, k):
+    """Add the changes of copy k to the shared row, and take the sum as the copy."""
+    row = _first_top(matrices, scratch) + k
+    for d in range(_width(scratch)):
+        own = matrices.nodes[row, d] + (scratch.top[k, d] - scratch.top_before[k, d])
+        matrices.nodes[row, d] = scratch.top[k, d] = scratch.top_before[k, d] = own
+    scratch.top_uses[k] = 0
+
+
+@_inlined
+def _copy_top(matrices, scratch):
+    """Read the shared rows, at the begin of a chunk."""
+    for k in range(len(scratch.top)):
+        _copy(_width(scratch), scratch.top, k, matrices.nodes, _first_top(matrices, scratch) + k)
+        _copy(_width(scratch), scratch.top_before, k, scratch.top, k)
+
+
 # ---- a block ----------------------------------------------------------------------------------------------------
 
 
@@ -684,8 +719,13 @@ def _meet_one(matrix, squares, errors, first, targets, pace, scratch):
 
 
 @_inlined
-def _set_targets(vocabulary, rule, pace, scratch, word, position, slot, number):
-    """The center and its negatives, rows of the outputs, then its path's nodes: (how many outputs, how many in all)."""
+def _set_targets(matrices, vocabulary, rule, pace, scratch, word, position, slot, number):
+    """The center and its negatives, rows of the outputs, then its path's nodes, first those that we have copies of.
+
+    Returns
+    -------
+    (how many outputs, up to where there are copies, how many targets in all)
+    """
     outputs = _FIRST
     if rule.negative:
         scratch.row[0], scratch.label[0] = word, _ONE
@@ -700,12 +740,20 @@ def _set_targets(vocabulary, rule, pace, scratch, word, position, slot, number):
             if noise != word:
                 scratch.row[outputs], scratch.label[outputs] = noise, np.float32(0)
                 outputs += 1
-    targets = outputs
+    copies = targets = outputs
     if rule.hierarchical:
+        first_top = _first_top(matrices, scratch)
         for k in range(vocabulary.path_offsets[word], vocabulary.path_offsets[word + 1]):
-            scratch.row[targets], scratch.label[targets] = vocabulary.points[k], vocabulary.labels[k]
+            node = np.int64(vocabulary.points[k])
+            scratch.row[targets], scratch.label[targets] = node, vocabulary.labels[k]
+            if node >= first_top and copies == targets:
+                scratch.row[targets] = node - first_top
+                if scratch.top_uses[node - first_top] == pace.uses:
+                    _bring_together(matrices, scratch, node - first_top)
+                scratch.top_uses[node - first_top] += 1
+                copies += 1
             targets += 1
-    return outputs, targets
+    return outputs, copies, targets
 
 
 @_inlined
@@ -787,15 +835,16 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, slo
         else:
             stop, hidden_rows, errors = contexts, _SINGLE, scratch.error
             _hold_bag(matrices, rule, scratch, contexts)
-        outputs, targets = _set_targets(vocabulary, rule, pace, scratch, word, position, slot, number)
+        outputs, copies, targets = _set_targets(matrices, vocabulary, rule, pace, scratch, word, position, slot, number)
         begin = _FIRST
         while begin < targets:  # one place for every call: whatever is called is compiled once more for each
             if begin < outputs:
                 matrix, squares = matrices.outputs, matrices.output_squares
                 end = _different(scratch.row, begin, outputs)
+            elif begin < copies:
+                matrix, squares, end = scratch.top, matrices.node_squares, copies
             else:
-                matrix, squares = matrices.nodes, matrices.node_squares
-                end = targets
+                matrix, squares, end = matrices.nodes, matrices.node_squares, targets
             if hidden_rows > 1:
                 part = _meet_many(matrix, squares, errors, begin, end - begin, hidden_rows, pace, scratch)
             else:
@@ -852,6 +901,7 @@ def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
     loss, total = 0.0, 0.0
     sentence = np.searchsorted(text.sentence_offsets, low, side="right") - 1
     at = low
+    _copy_top(matrices, scratch)
     while at < high:
         end_of_sentence = min(high, text.sentence_offsets[sentence + 1])
         begin = kept
@@ -882,4 +932,6 @@ def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
             pairs += contexts if rule.skip_gram else 1
             loss, total = loss + part[0], total + part[1]
         sentence += 1
+    for k in range(len(scratch.top)):
+        _bring_together(matrices, scratch, k)
     return effective, pairs, loss, total

@@ -42,11 +42,11 @@ class Choice:
     ordered: bool = False
 
     def build(self, job: Job, threads: int = 1) -> Engine:
-        """The engine for a job. `threads` share the steps of the softmax engine; others are called by their threads."""
+        """The engine for a job that `threads` share: they call it, or it makes them (the softmax engine)."""
         builders: dict[str, Callable[[], Engine]] = {
             "reference": lambda: ReferenceEngine(job),
             "torch": lambda: TorchEngine(job, self.device, ordered=self.ordered),
-            "numba": lambda: _numba_engine(job),
+            "numba": lambda: _numba_engine(job, threads),
             "softmax": lambda: SoftmaxEngine(job, self.device, threads=threads),
             "triton": lambda: _triton_engine(job, self.device, "tf32"),
             "triton-ieee": lambda: _triton_engine(job, self.device, "ieee"),
@@ -60,10 +60,10 @@ def _triton_engine(job: Job, device: torch.device, precision: str) -> Engine:
     return TritonEngine(job, device, precision=precision)
 
 
-def _numba_engine(job: Job) -> Engine:
+def _numba_engine(job: Job, threads: int) -> Engine:
     from torchw2v.ops.numba_engine import NumbaEngine  # only here: an extra, and importing it takes a second
 
-    return NumbaEngine(job)
+    return NumbaEngine(job, threads=threads)
 
 
 def _numba_unfit(device: torch.device) -> str | None:
