@@ -202,7 +202,7 @@ def test_running_on_and_the_log_name_the_engine(caplog):
     model.build_vocab(TOPICS)
     with caplog.at_level(logging.INFO, "torchw2v"):
         train(model)
-    assert any("training on cpu with engine 'softmax'" in line and "2 threads" in line for line in caplog.messages)
+    assert any("training on cpu with engine 'softmax'" in line and "threads: 2;" in line for line in caplog.messages)
 
 
 def test_chunks_end_within_seconds_on_a_large_vocabulary():
