@@ -137,20 +137,20 @@ def test_draws_are_those_of_every_engine():
 
 @njit
 def pulls(alpha, first, targets, score, label, pull):
-    return [pull_lanes(alpha, 0, begin, first, targets, score, label, pull) for begin in range(0, targets, 8)]
+    return [pull_lanes(alpha, begin, first, targets, score, label, pull) for begin in range(0, targets, 8)]
 
 
 @pytest.mark.parametrize("targets", [1, 6, 7, 8, 9, 16, 100_000])
 def test_pulls_are_exact_to_float32(targets):
     size = -(-targets // 8) * 8
-    score = np.linspace(-7, 7, size, dtype=np.float32)[None]
+    score = np.linspace(-7, 7, size, dtype=np.float32)
     label = np.arange(3 + size, dtype=np.float32) % 2
     pull = np.full_like(score, 5)
     totals = pulls(np.float32(0.5), 3, targets, score, label, pull)
-    wanted = 0.5 * (label[3:] - 1 / (1 + np.exp(-score[0].astype(np.float64))))
-    wanted[(np.abs(score[0]) >= 6) | (np.arange(size) >= targets)] = 0
-    assert np.abs(pull[0] - wanted).max() < 2e-7
-    inside = np.where(np.arange(size) < targets, score[0], 0).reshape(-1, 8)
+    wanted = 0.5 * (label[3:] - 1 / (1 + np.exp(-score.astype(np.float64))))
+    wanted[(np.abs(score) >= 6) | (np.arange(size) >= targets)] = 0
+    assert np.abs(pull - wanted).max() < 2e-7
+    inside = np.where(np.arange(size) < targets, score, 0).reshape(-1, 8)
     assert np.allclose(totals, inside.sum(1), atol=1e-5)
 
 

@@ -10,7 +10,7 @@ import torch
 from torchw2v.constants import COMPILED_SIZES, MAX_SEQUENTIAL_BLOCK, MOST_USES, NODE_PULL, TOP_NODES
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
-from torchw2v.ops.numba_kernels import TARGET_LANES, Matrices, Pace, Rule, Scratch, Text, Vocabulary, train_chunk
+from torchw2v.ops.numba_kernels import GROUP, WHOLE, Matrices, Pace, Rule, Scratch, Text, Vocabulary, train_chunk
 from torchw2v.tables import alias_table, noise_probabilities
 
 
@@ -52,7 +52,7 @@ class NumbaEngine:
         longest_path = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
         copied = self._others > 0 and not objective.skip_gram and tables.paths is not None and not job.adagrad
         self.copies = min(TOP_NODES, len(offsets) - 2) if copied else 0
-        self._targets = -(-(1 + self._rule.negative + longest_path) // TARGET_LANES) * TARGET_LANES
+        self._targets = -(-(1 + self._rule.negative + longest_path) // GROUP) * GROUP
 
     def _scratch(self, width: int, contexts: int) -> Scratch:
         most, targets = MAX_SEQUENTIAL_BLOCK if self._rule.skip_gram else 1, self._targets
@@ -62,24 +62,23 @@ class NumbaEngine:
 
         return Scratch(
             pattern=np.zeros(1, [("row", np.float32, (width,))]) if width in COMPILED_SIZES else zeros(1, width),
-            hidden=zeros(most, width),
-            error=zeros(1, width),
-            error_row=np.zeros(most, np.int64),
-            factor=zeros(most),
+            hidden=_lines(most, width),
+            error=_lines(most, width),
+            target=_lines(targets if most > 1 else 0, width),
+            before=_lines(targets if most > 1 else 0, width),
+            spare=_lines(1, width),
+            factor=zeros(1, most),
             place=np.arange(most),
-            product=zeros(most, most),
-            score=zeros(most, targets),
-            pull=zeros(most, targets),
-            both=zeros(1, most),
-            scaled=zeros(1, targets),
-            row=np.zeros(targets, np.int64),
-            label=zeros(2 * targets),
+            score=zeros(targets),
+            pull=zeros(targets),
+            row=np.zeros(targets + GROUP, np.int64),
+            label=zeros(targets + GROUP),
             ahead=np.zeros((2, self._rule.negative), np.int64),
             ahead_of=np.full(2, -1),
             context=np.zeros(contexts, np.int64),
             bag=zeros(1, contexts),
             adagrad=np.zeros(0, np.float32 if self.job.adagrad else np.bool_),
-            miss=zeros(most, targets),
+            miss=zeros(targets),
             hidden_square=zeros(most),
             target_square=zeros(targets),
             error_square=zeros(most),
@@ -125,6 +124,14 @@ class NumbaEngine:
                 f"alpha={step.alpha:g}. Lower alpha, or subsample frequent words more (a smaller `sample`)."
             )
         return Tally(words, pairs, loss)
+
+
+def _lines(rows: int, width: int) -> np.ndarray:
+    """Zeros [rows, W], W the width in whole cache lines, each row at the beginning of one."""
+    whole = -(-width // WHOLE) * WHOLE
+    numbers = np.zeros(rows * whole + WHOLE, np.float32)
+    skipped = -(numbers.ctypes.data // numbers.itemsize) % WHOLE
+    return numbers[skipped : skipped + rows * whole].reshape(rows, whole)
 
 
 def _longest_sentence(chunk: Chunk) -> int:

@@ -1,24 +1,18 @@
 """Sequential word2vec on a CPU core, compiled by numba. Nothing here but loops; numba_engine.py checks and calls.
 
 The hidden rows of a center (skip-gram: its contexts; CBOW: their mean or sum) meet its targets (the center and its
-negatives; the nodes of its Huffman path) in blocks of M hidden rows h_c and N target rows z_t. gensim trains the pairs
-of such a block one after another, each from the rows that the one before it left:
+negatives; the nodes of its Huffman path) one after another, each target as the hidden row before has left it:
 
-    g_ct = alpha (label_t - sigmoid(z_t h_c))      z_t += g_ct h_c      and, after a context's last target,
-                                                   h_c += sum_t g_ct z_t
+    g_ct = alpha (label_t - sigmoid(z_t h_c))      z_t += g_ct h_c      and, after a hidden row's last target,
+                                                   h_c += sum_t g_ct z_t (of the targets as c has met them)
 
-Target t has moved by sum_{b < c} g_bt h_b when context c meets it. So all of its scores follow from the products of the
-rows as they were, with no row read twice (P = the h_b h_c):
-
-    z_t h_c = z0_t h_c + sum_{b < c} g_bt P_bc
-    dz_t = sum_c g_ct h_c
-    dh_c = sum_t g_ct z0_t + sum_{b < c} (sum_t g_bt g_ct) h_b
-
-which is the same arithmetic in another order: small matrix products from rows that stay in the first-level cache, in
-place of three passes over memory a pair. It holds where all rows of a block are different; `_different` sees to it.
+gensim passes three times over the rows of every such pair. Here up to GROUP targets are one group, with copies that
+stay in the first-level cache, and one pass over them does for all of them what hidden row c asks (the error of h_c, the
+move of z_t) and what c + 1 needs first, its scores: every number of a target is read and written once for each hidden
+row. The copies' moves are added to the matrix at the end. It holds where all targets of a group are different rows, and
+all hidden rows; `_different` sees to it.
 As in gensim, a pair whose |score| has reached 6 is left alone, which keeps tiny vocabularies from exploding.
-With AdaGrad alpha is each row's own: that of z_t changes from context to context (g_bt is then of the rate that
-context b met), that of h_c after the block.
+With AdaGrad alpha is each row's own: that of z_t changes from context to context, that of h_c after the block.
 Source of the objective: Mikolov et al. 2013b (arXiv:1310.4546), eqs. 3 and 4. The same in plain steps: sequential.py.
 
 All of it stands in one file because numba keeps machine code until the file of the entry, `train_chunk`, changes: a
@@ -32,6 +26,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -56,7 +51,10 @@ _NONE = ir.IntType(64)(0)
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
 _MOST = np.float32(MAX_STALE_PULL)  # AdaGrad's rates at most: what a row cap leaves to a single pair
-TARGET_LANES = 8  # targets whose pulls are computed at once
+GROUP = 8  # targets that are trained together, and pulls that are computed at once
+WHOLE = 16  # rows of the scratch have a multiple of so many numbers: a cache line
+LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8  # of a vector
+SHORTER_LANES = tuple(lanes for lanes in (8, 4) if lanes < LANES)  # for the ends of rows
 _ALIAS_BITS, _ALIAS_MASK = np.uint64(31), np.uint64(2**31 - 1)
 _FIRST, _SINGLE = np.int64(0), np.int64(1)  # written as 0 and 1, they would each be a type, with code of its own
 
@@ -116,27 +114,29 @@ class Pace(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """A block's rows and products. M hidden rows and N targets at most; N is a multiple of TARGET_LANES."""
+    """A block's rows and what they ask of each other: M hidden rows and N targets at most, N a multiple of GROUP.
+
+    Rows have W numbers, D and zeros up to whole vectors, and begin where cache lines do.
+    """
 
     pattern: np.ndarray  # [1, D], or [1] records whose one field, "row", has D numbers: see _width_of
-    hidden: np.ndarray  # [M, D]
-    error: np.ndarray  # [1, D]: of a CBOW center's hidden row
-    error_row: np.ndarray  # [M] int64: where the hidden rows' errors are added, rows of the error or of the inputs
-    factor: np.ndarray  # [M]: what they are multiplied by
+    hidden: np.ndarray  # [M, W]
+    error: np.ndarray  # [M, W]: of the hidden rows
+    target: np.ndarray  # [N, W]: copies of targets
+    before: np.ndarray  # [N, W]: the same, as they were when they were copied
+    spare: np.ndarray  # [1, W]: zeros, a target that fills up a group
+    factor: np.ndarray  # [1, M]: what the errors are multiplied by
     place: np.ndarray  # [M] int64: 0, 1, 2, ...: the places of the hidden rows
-    product: np.ndarray  # [M, M]: P, below its diagonal
-    score: np.ndarray  # [M, N]: z_t h_c
-    pull: np.ndarray  # [M, N]: g_ct
-    both: np.ndarray  # [1, M]: factors of hidden rows
-    scaled: np.ndarray  # [1, N]: factors of targets
-    row: np.ndarray  # [N] int64: rows of the targets
-    label: np.ndarray  # [2 N]: what is behind the targets' is read and not used
+    score: np.ndarray  # [N]: z_t h_c of the hidden row at hand
+    pull: np.ndarray  # [N]: g_ct
+    row: np.ndarray  # [N + GROUP] int64: rows of the targets; what is behind them is read and not used
+    label: np.ndarray  # [N + GROUP]: the same
     ahead: np.ndarray  # [2, negative] int64: negatives of a center, before it is there
     ahead_of: np.ndarray  # [2] int64: its position; -1 for none
     context: np.ndarray  # [C] int64: words of the contexts
     bag: np.ndarray  # [1, C]: factors of the contexts
     adagrad: np.ndarray  # [0]: of float32 with AdaGrad, else of bool: see _adapts
-    miss: np.ndarray  # [M, N]: label - sigmoid; this and what follows is AdaGrad's
+    miss: np.ndarray  # [N]: label - sigmoid; this and what follows is AdaGrad's
     hidden_square: np.ndarray  # [M]: h_c h_c
     target_square: np.ndarray  # [N]: z_t z_t, as the next hidden row meets it
     error_square: np.ndarray  # [M]: squares of what the targets ask of the hidden rows
@@ -220,13 +220,12 @@ def _width(scratch):
 
 
 class _Emitter:
-    """LLVM code that works on rows of float32 matrices, eight numbers at a time.
+    """LLVM code that works on rows of float32 matrices, LANES numbers at a time.
 
     LLVM makes vectors of plain loops, too, but asks before each whether arrays overlap, and has odd ends after it: with
     rows of 100 numbers that takes half of the time.
     """
 
-    lanes = 8  # sixteen were no faster (AMD EPYC with AVX-512)
     flags = ("reassoc", "contract", "nsz")
     number, integer, place = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 
@@ -302,20 +301,61 @@ class _Emitter:
         return total
 
     def each(self, width: Any, body: Callable[[Any, int], None]) -> None:
-        """body(place, lanes) from a row's first number to its last: vectors, perhaps half a vector, single numbers."""
+        """body(place, lanes) from a row's first number to its last: vectors, smaller ones, single numbers."""
         builder, integer = self.builder, self.integer
-        whole = builder.and_(width, integer(-self.lanes))
-        with cgutils.for_range_slice(builder, integer(0), whole, integer(self.lanes), integer) as (place, _):
-            body(place, self.lanes)
-        half = builder.and_(width, integer(self.lanes // 2))
-        with builder.if_then(builder.icmp_unsigned("!=", half, integer(0))):
-            body(whole, self.lanes // 2)
-        with cgutils.for_range_slice(builder, builder.add(whole, half), width, integer(1), integer) as (place, _):
+        done = builder.and_(width, integer(-LANES))
+        with cgutils.for_range_slice(builder, integer(0), done, integer(LANES), integer) as (place, _):
+            body(place, LANES)
+        for lanes in SHORTER_LANES:
+            part = builder.and_(width, integer(lanes))
+            with builder.if_then(builder.icmp_unsigned("!=", part, integer(0))):
+                body(done, lanes)
+            done = builder.add(done, part)
+        with cgutils.for_range_slice(builder, done, width, integer(1), integer) as (place, _):
             body(place, 1)
 
-    def halved(self, eight: Any) -> Any:
-        """The sums of the first and the last four of eight numbers."""
-        return self.add(self.shuffle(eight, eight, [0, 1, 2, 3]), self.shuffle(eight, eight, [4, 5, 6, 7]))
+    def each_whole(self, width: Any, body: Callable[[Any], None]) -> None:
+        """body(place) for whole vectors, of rows with zeros behind their numbers."""
+        integer = self.integer
+        with cgutils.for_range_slice(self.builder, integer(0), width, integer(LANES), integer) as (place, _):
+            body(place)
+
+    def totals(self, count: int, lanes: tuple[int, ...]) -> dict[int, list[Any]]:
+        """Places for vectors of sums, all zeros: so many of each of these lengths."""
+        places = {n: [cgutils.alloca_once(self.builder, self.all_of(0, n).type) for _ in range(count)] for n in lanes}
+        for n, each in places.items():
+            for place in each:
+                self.builder.store(self.all_of(0, n), place)
+        return places
+
+    def add_to(self, total: Any, first: Any, second: Any) -> None:
+        """Add first * second to a total."""
+        self.builder.store(self.fused(first, second, self.builder.load(total)), total)
+
+    def collected(self, totals: dict[int, list[Any]]) -> Any:
+        """The sums of GROUP rows of totals, zeros for those that there are not, as a vector."""
+        builder, count, fours = self.builder, len(totals[LANES]), []
+        for i in range(count):
+            total = builder.load(totals[LANES][i])
+            for lanes in SHORTER_LANES:
+                total = self.halved(total)
+                if lanes in totals:
+                    total = self.add(total, builder.load(totals[lanes][i]))
+            fours.append(total)
+        fours += [self.all_of(0, 4)] * (GROUP - count)
+        halves = [self.sums(fours[k : k + 4]) for k in range(0, GROUP, 4)]
+        sums = self.shuffle(*halves, list(range(GROUP)))
+        for i, single in enumerate(totals.get(1, ())):
+            place = self.place(i)
+            total = self.add(builder.extract_element(sums, place), builder.load(single))
+            sums = builder.insert_element(sums, total, place)
+        return sums
+
+    def halved(self, numbers: Any) -> Any:
+        """The first half of a vector plus its second."""
+        half = numbers.type.count // 2
+        first, second = list(range(half)), list(range(half, 2 * half))
+        return self.add(self.shuffle(numbers, numbers, first), self.shuffle(numbers, numbers, second))
 
     def sums(self, vectors: list[Any]) -> Any:
         """The sum of each of four vectors of four numbers, as a vector."""
@@ -324,43 +364,6 @@ class _Emitter:
             for v, w in (vectors[:2], vectors[2:])
         )
         return self.add(self.shuffle(one, two, [0, 1, 4, 5]), self.shuffle(one, two, [2, 3, 6, 7]))
-
-
-def _products_of(count: int) -> Any:
-    """out[a, k + i] = left[a] . right[index[first + k + i]] for i < count, at most 4."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        width, out, a, k, left, right, index, first = arguments
-        _, out_kind, _, _, left_kind, right_kind, index_kind, _ = signature.args
-        emit = _Emitter(context, builder)
-        mine = emit.row(left_kind, left, a)
-        rows = [emit.row(right_kind, right, r) for r in emit.several(index_kind, index, builder.add(first, k), count)]
-        totals: dict[int, list[Any]] = {}
-        for lanes in (8, 4, 1):
-            totals[lanes] = [cgutils.alloca_once(builder, emit.all_of(0, lanes).type) for _ in rows]
-            for total in totals[lanes]:
-                builder.store(emit.all_of(0, lanes), total)
-
-        def add(place: Any, lanes: int) -> None:
-            numbers = emit.load(mine, place, lanes)
-            for row, total in zip(rows, totals[lanes], strict=True):
-                builder.store(emit.fused(numbers, emit.load(row, place, lanes), builder.load(total)), total)
-
-        emit.each(width, add)
-        fours = [emit.all_of(0, 4)] * 4
-        for i in range(count):
-            fours[i] = emit.add(emit.halved(builder.load(totals[8][i])), builder.load(totals[4][i]))
-        sums = emit.sums(fours)
-        for i in range(count):
-            total = emit.add(builder.extract_element(sums, emit.place(i)), builder.load(totals[1][i]))
-            builder.store(total, emit.cell(out_kind, out, a, builder.add(k, emit.integer(i))))
-        return context.get_dummy_value()
-
-    @intrinsic
-    def products(typing, width, out, a, k, left, right, index, first):
-        return types.none(width, out, a, k, left, right, index, first), generate
-
-    return products
 
 
 def _additions_of(count: int) -> Any:
@@ -420,24 +423,7 @@ def _outer_of(count: int) -> Any:
 
 
 _outer_1, _outer_2, _outer_3, _outer_4 = map(_outer_of, (1, 2, 3, 4))
-_products_1, _products_2, _products_3, _products_4 = map(_products_of, (1, 2, 3, 4))
 _additions_1, _additions_2, _additions_3, _additions_4 = map(_additions_of, (1, 2, 3, 4))
-
-
-@_inlined
-def _products(width, out, a, left, right, index, first, count):
-    """out[a, k] = left[a] . right[index[first + k]], k < count: four at a time, left[a] read once for all."""
-    k = _FIRST
-    while k + 4 <= count:
-        _products_4(width, out, a, k, left, right, index, first)
-        k += 4
-    rest = count - k
-    if rest == 3:
-        _products_3(width, out, a, k, left, right, index, first)
-    elif rest == 2:
-        _products_2(width, out, a, k, left, right, index, first)
-    elif rest == 1:
-        _products_1(width, out, a, k, left, right, index, first)
 
 
 @_inlined
@@ -470,6 +456,215 @@ def _add_to_each(width, rows, index, first, count, factors, block):
         _outer_2(width, rows, index, first, factors, k, block)
     elif rest == 1:
         _outer_1(width, rows, index, first, factors, k, block)
+
+
+# ---- groups of targets ------------------------------------------------------------------------------------------
+
+
+class _Group(_Emitter):
+    """Passes over the rows of `count` targets; one of them may be none, and is the spare row then.
+
+    Its arguments are those of the functions below: D, the targets' matrix, the scratch, the place of a block's first
+    target among all, of this group's first target in the block, how many targets are left, and of the hidden row.
+    """
+
+    def __init__(self, count: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+        super().__init__(context, builder)
+        self.count = count
+        self.width, matrix, scratch, first, self.slot, left, self.c = arguments
+        _, matrix_kind, scratch_kind, *_ = signature.args
+
+        def field(name: str) -> tuple[Any, Any]:
+            place = scratch_kind.fields.index(name)
+            return scratch_kind.types[place], builder.extract_value(scratch, place)
+
+        self.field = field
+        self.padded = builder.and_(builder.add(self.width, self.integer(WHOLE - 1)), self.integer(-WHOLE))
+        rows = self.several(*field("row"), builder.add(first, self.slot), count)
+        self.targets = [self.row(matrix_kind, matrix, row) for row in rows]
+        filled = builder.icmp_signed(">=", left, self.integer(count))
+        self.targets[-1] = builder.select(filled, self.targets[-1], self.row(*field("spare"), self.integer(0)))
+
+    def rows_of(self, name: str) -> list[Any]:
+        """Rows of the scratch that belong to the targets."""
+        return [self.row(*self.field(name), self.builder.add(self.slot, self.integer(t))) for t in range(self.count)]
+
+    def hidden_of(self, name: str, c: Any) -> Any:
+        """A row of the scratch that belongs to a hidden row."""
+        return self.row(*self.field(name), c)
+
+    def factors(self, name: str) -> list[Any]:
+        """A number for each target."""
+        return self.several(*self.field(name), self.slot, self.count)
+
+    def asked(self) -> list[Any]:
+        """What each target's row is multiplied by in the error: the pull, or with AdaGrad what it is made of."""
+        adapts = isinstance(self.field("adagrad")[0].dtype, types.Float)
+        return self.factors("miss" if adapts else "pull")
+
+    def keep_scores(self, totals: dict[int, list[Any]]) -> None:
+        """Write sums of products as the scores of the group."""
+        self.store(self.collected(totals), self.cell(*self.field("score"), self.slot), _NONE, GROUP)
+
+    def weighted(self, numbers: Any, factors: list[Any], others: list[Any], lanes: int) -> Any:
+        """Numbers, and the sum of factor * other."""
+        for factor, other in zip(factors, others, strict=True):
+            numbers = self.fused(self.spread(factor, lanes), other, numbers)
+        return numbers
+
+    def meet(self, *, copy: bool) -> None:
+        """Scores of a hidden row; with `copy` the targets are copied into the scratch."""
+        hidden, totals = self.hidden_of("hidden", self.c), self.totals(self.count, (LANES, *SHORTER_LANES, 1))
+        copies = [*zip(self.rows_of("target"), self.rows_of("before"), strict=True)] if copy else []
+
+        def body(place: Any, lanes: int) -> None:
+            numbers = self.load(hidden, place, lanes)
+            targets = [self.load(target, place, lanes) for target in self.targets]
+            for target, total in zip(targets, totals[lanes], strict=True):
+                self.add_to(total, numbers, target)
+            for target, places in zip(targets, copies, strict=bool(copies)):
+                for each in places:
+                    self.store(target, each, place, lanes)
+
+        self.each(self.width, body)
+        self.keep_scores(totals)
+
+    def turn(self) -> None:
+        """In the copies: the pulls of hidden row c, its error, and the scores of the next."""
+        pulls, asked, copies = self.factors("pull"), self.asked(), self.rows_of("target")
+        hidden, error = self.hidden_of("hidden", self.c), self.hidden_of("error", self.c)
+        following = self.hidden_of("hidden", self.builder.add(self.c, self.integer(1)))
+        totals = self.totals(self.count, (LANES,))
+
+        def body(place: Any) -> None:
+            targets = [self.load(copy, place, LANES) for copy in copies]
+            self.store(self.weighted(self.load(error, place, LANES), asked, targets, LANES), error, place, LANES)
+            numbers, others = self.load(hidden, place, LANES), self.load(following, place, LANES)
+            moved = [self.weighted(z, [pull], [numbers], LANES) for z, pull in zip(targets, pulls, strict=True)]
+            for target, copy, total in zip(moved, copies, totals[LANES], strict=True):
+                self.store(target, copy, place, LANES)
+                self.add_to(total, target, others)
+
+        self.each_whole(self.padded, body)
+        self.keep_scores(totals)
+
+    def part(self) -> None:
+        """The pulls and the error of the last hidden row; what has moved the copies is added to the matrix."""
+        pulls, asked = self.factors("pull"), self.asked()
+        hidden, error = self.hidden_of("hidden", self.c), self.hidden_of("error", self.c)
+        copies, before = self.rows_of("target"), self.rows_of("before")
+
+        def body(place: Any, lanes: int) -> None:
+            targets = [self.load(copy, place, lanes) for copy in copies]
+            self.store(self.weighted(self.load(error, place, lanes), asked, targets, lanes), error, place, lanes)
+            numbers = self.load(hidden, place, lanes)
+            moves = [
+                self.builder.fsub(self.weighted(z, [pull], [numbers], lanes), self.load(old, place, lanes))
+                for z, pull, old in zip(targets, pulls, before, strict=True)
+            ]
+            for target, move in zip(self.targets, moves, strict=True):
+                self.store(self.add(self.load(target, place, lanes), move), target, place, lanes)
+
+        self.each(self.width, body)
+
+    def meet_once(self) -> None:
+        """The pulls and the error of the only hidden row, in the matrix."""
+        pulls, asked = self.factors("pull"), self.asked()
+        hidden, error = self.hidden_of("hidden", self.c), self.hidden_of("error", self.c)
+
+        def body(place: Any, lanes: int) -> None:
+            targets = [self.load(target, place, lanes) for target in self.targets]
+            self.store(self.weighted(self.load(error, place, lanes), asked, targets, lanes), error, place, lanes)
+            numbers = self.load(hidden, place, lanes)
+            moved = [self.weighted(z, [pull], [numbers], lanes) for z, pull in zip(targets, pulls, strict=True)]
+            for target, numbers in zip(self.targets, moved, strict=True):
+                self.store(numbers, target, place, lanes)
+
+        self.each(self.width, body)
+
+
+def _passes_of(work: Callable[[_Group], None]) -> tuple[Any, ...]:
+    """A pass over groups of 2, 4, 6 and 8 targets."""
+
+    def compiled(count: int) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            work(_Group(count, context, builder, signature, arguments))
+            return context.get_dummy_value()
+
+        @intrinsic
+        def group(typing, width, matrix, scratch, first, slot, left, c):
+            return types.none(width, matrix, scratch, first, slot, left, c), generate
+
+        return group
+
+    return tuple(compiled(count) for count in range(2, GROUP + 1, 2))
+
+
+_scores_2, _scores_4, _scores_6, _scores_8 = _passes_of(lambda group: group.meet(copy=False))
+_copies_2, _copies_4, _copies_6, _copies_8 = _passes_of(lambda group: group.meet(copy=True))
+_turn_2, _turn_4, _turn_6, _turn_8 = _passes_of(_Group.turn)
+_part_2, _part_4, _part_6, _part_8 = _passes_of(_Group.part)
+_once_2, _once_4, _once_6, _once_8 = _passes_of(_Group.meet_once)
+
+
+@_inlined
+def _score(width, matrix, scratch, first, slot, left):
+    if left > 6:
+        _scores_8(width, matrix, scratch, first, slot, left, _FIRST)
+    elif left > 4:
+        _scores_6(width, matrix, scratch, first, slot, left, _FIRST)
+    elif left > 2:
+        _scores_4(width, matrix, scratch, first, slot, left, _FIRST)
+    else:
+        _scores_2(width, matrix, scratch, first, slot, left, _FIRST)
+
+
+@_inlined
+def _score_copies(width, matrix, scratch, first, slot, left):
+    if left > 6:
+        _copies_8(width, matrix, scratch, first, slot, left, _FIRST)
+    elif left > 4:
+        _copies_6(width, matrix, scratch, first, slot, left, _FIRST)
+    elif left > 2:
+        _copies_4(width, matrix, scratch, first, slot, left, _FIRST)
+    else:
+        _copies_2(width, matrix, scratch, first, slot, left, _FIRST)
+
+
+@_inlined
+def _turn(width, matrix, scratch, first, slot, left, c):
+    if left > 6:
+        _turn_8(width, matrix, scratch, first, slot, left, c)
+    elif left > 4:
+        _turn_6(width, matrix, scratch, first, slot, left, c)
+    elif left > 2:
+        _turn_4(width, matrix, scratch, first, slot, left, c)
+    else:
+        _turn_2(width, matrix, scratch, first, slot, left, c)
+
+
+@_inlined
+def _part(width, matrix, scratch, first, slot, left, c):
+    if left > 6:
+        _part_8(width, matrix, scratch, first, slot, left, c)
+    elif left > 4:
+        _part_6(width, matrix, scratch, first, slot, left, c)
+    elif left > 2:
+        _part_4(width, matrix, scratch, first, slot, left, c)
+    else:
+        _part_2(width, matrix, scratch, first, slot, left, c)
+
+
+@_inlined
+def _once(width, matrix, scratch, first, slot, left):
+    if left > 6:
+        _once_8(width, matrix, scratch, first, slot, left, _FIRST)
+    elif left > 4:
+        _once_6(width, matrix, scratch, first, slot, left, _FIRST)
+    elif left > 2:
+        _once_4(width, matrix, scratch, first, slot, left, _FIRST)
+    else:
+        _once_2(width, matrix, scratch, first, slot, left, _FIRST)
 
 
 @_inlined
@@ -570,21 +765,21 @@ def _copy_top(matrices, scratch):
 
 
 @intrinsic
-def pull_lanes(typing, alpha, c, begin, first, targets, score, label, pull):
-    """pull[c, t] = alpha (label[first + t] - sigmoid(score[c, t])) of eight targets from `begin` on: sum of the scores.
+def pull_lanes(typing, alpha, slot, first, targets, score, label, pull):
+    """pull[t] = alpha (label[first + t] - sigmoid(score[t])) of GROUP targets from `slot` on: the sum of their scores.
 
     0 where |score| >= MAX_SCORE, and from `targets` on. sigmoid(x) = (1 + tanh(x / 2)) / 2, tanh of half the argument
     by Lambert's continued fraction, cut after 13: to float32's rounding, without branches or calls.
     """
 
     def generate(context, builder, signature, arguments):
-        alpha, c, begin, first, targets, score, label, pull = arguments
+        alpha, slot, first, targets, score, label, pull = arguments
         *_, score_kind, label_kind, pull_kind = signature.args
-        emit, lanes = _Emitter(context, builder), TARGET_LANES
+        emit, lanes = _Emitter(context, builder), GROUP
         nothing = emit.all_of(0, lanes)
-        left = emit.spread(builder.trunc(builder.sub(targets, begin), emit.place), lanes)
+        left = emit.spread(builder.trunc(builder.sub(targets, slot), emit.place), lanes)
         inside = builder.icmp_signed("<", ir.Constant(left.type, list(range(lanes))), left)
-        scores = builder.select(inside, emit.load(emit.cell(score_kind, score, c, begin), _NONE, lanes), nothing)
+        scores = builder.select(inside, emit.load(emit.cell(score_kind, score, slot), _NONE, lanes), nothing)
         below = builder.fcmp_ordered("<", scores, emit.all_of(MAX_SCORE, lanes))
         above = builder.fcmp_ordered(">", scores, emit.all_of(-MAX_SCORE, lanes))
         y = emit.times(scores, emit.all_of(0.25, lanes))
@@ -594,14 +789,14 @@ def pull_lanes(typing, alpha, c, begin, first, targets, score, label, pull):
         half = builder.fdiv(
             emit.times(odd, even), emit.fused(even, even, emit.times(odd, odd)), flags=emit.flags
         )  # tanh(x / 2) / 2
-        labels = emit.load(emit.cell(label_kind, label, builder.add(first, begin)), _NONE, lanes)
+        labels = emit.load(emit.cell(label_kind, label, builder.add(first, slot)), _NONE, lanes)
         error = builder.fsub(labels, emit.add(half, emit.all_of(0.5, lanes)), flags=emit.flags)
         trained = builder.and_(inside, builder.and_(below, above))
         pulls = builder.select(trained, emit.times(emit.spread(alpha, lanes), error), nothing)
-        emit.store(pulls, emit.cell(pull_kind, pull, c, begin), _NONE, lanes)
+        emit.store(pulls, emit.cell(pull_kind, pull, slot), _NONE, lanes)
         return builder.extract_element(emit.sums([emit.halved(scores)] * 4), emit.place(0))
 
-    return types.float32(alpha, c, begin, first, targets, score, label, pull), generate
+    return types.float32(alpha, slot, first, targets, score, label, pull), generate
 
 
 @_inlined
@@ -610,63 +805,40 @@ def _softplus(x):
 
 
 @_inlined
-def _padded(targets):
-    """Targets and empty places behind them, up to whole vectors."""
-    return (targets + TARGET_LANES - 1) & -TARGET_LANES
-
-
-@_inlined
-def _adapt(c, first, targets, squares, pace, scratch):
+def _adapt(c, first, slot, targets, squares, pace, scratch):
     """AdaGrad: from what hidden row c misses, pulls at each target's own rate, and what is added to sums of squares.
 
     Squares of targets are those that the hidden row meets: |z + p h|^2 = |z|^2 + 2 p z.h + p^2 |h|^2.
     """
     part, alpha = _ONE / np.float32(_width(scratch)), np.float32(pace.alpha)
     hidden_square, asked = scratch.hidden_square[c], np.float32(0)
-    for t in range(targets):
-        miss, row, square = scratch.miss[c, t], scratch.row[first + t], scratch.target_square[t]
+    for t in range(slot, min(slot + GROUP, targets)):
+        miss, row, square = scratch.miss[t], scratch.row[first + t], scratch.target_square[t]
         pull = min(alpha / np.sqrt(squares[row]), _MOST) * miss
-        scratch.pull[c, t] = pull
+        scratch.pull[t] = pull
         asked += miss * miss * square
         squares[row] += miss * miss * hidden_square * part
-        scratch.target_square[t] = square + pull * (np.float32(2) * scratch.score[c, t] + pull * hidden_square)
-    for t in range(targets, _padded(targets)):
-        scratch.pull[c, t] = 0
+        scratch.target_square[t] = square + pull * (np.float32(2) * scratch.score[t] + pull * hidden_square)
+    for t in range(targets, slot + GROUP):
+        scratch.pull[t] = 0
     scratch.error_square[c] += asked * part
 
 
 @_inlined
-def _pull(c, first, targets, squares, pace, scratch):
-    """Score and pull of hidden row c on targets that the hidden rows before it have moved: (loss, sum of scores).
-
-    The pull on the empty places behind the targets is 0.
-    """
-    alpha, loss, total = np.float32(pace.alpha), 0.0, np.float32(0)
-    padded = _padded(targets)
-    _add(padded, scratch.score, c, scratch.product, c, scratch.pull, scratch.place, _FIRST, c)
+def _pull(c, first, slot, targets, squares, pace, scratch):
+    """From hidden row c's scores of a group, its pulls: (loss, sum of scores). 0 on places behind the targets."""
+    loss = 0.0
     if _adapts(scratch.adagrad):  # type: ignore[call-arg] # numba gives the first one
-        for begin in range(0, padded, TARGET_LANES):
-            total += pull_lanes(_ONE, c, begin, first, targets, scratch.score, scratch.label, scratch.miss)
-        _adapt(c, first, targets, squares, pace, scratch)
+        total = pull_lanes(_ONE, slot, first, targets, scratch.score, scratch.label, scratch.miss)
+        _adapt(c, first, slot, targets, squares, pace, scratch)
     else:
-        for begin in range(0, padded, TARGET_LANES):
-            total += pull_lanes(alpha, c, begin, first, targets, scratch.score, scratch.label, scratch.pull)
+        alpha = np.float32(pace.alpha)
+        total = pull_lanes(alpha, slot, first, targets, scratch.score, scratch.label, scratch.pull)
     if pace.compute_loss:
-        for t in range(targets):
-            score = scratch.score[c, t]
+        for t in range(slot, min(slot + GROUP, targets)):
+            score = scratch.score[t]
             loss += _softplus(score if scratch.label[first + t] == 0 else -score)
     return loss, total
-
-
-@_inlined
-def _scale(padded, scratch, factor, c):
-    """What the targets' rows are multiplied by before they are added to a hidden row's error."""
-    asked = scratch.pull
-    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
-        asked = scratch.miss
-    for begin in range(0, padded, TARGET_LANES):
-        for lane in range(TARGET_LANES):
-            scratch.scaled[0, begin + lane] = factor * asked[c, begin + lane]
 
 
 @_inlined
@@ -678,44 +850,36 @@ def _measure_targets(matrix, first, targets, scratch):
 
 
 @_inlined
-def _meet_many(matrix, squares, errors, first, targets, hidden_rows, pace, scratch):
+def _meet_many(matrix, squares, first, targets, hidden_rows, pace, scratch):
     """Train targets, different rows of a matrix, against the hidden rows one after another: (loss, sum of scores)."""
-    width, padded = _width(scratch), _padded(targets)
+    width = _width(scratch)
     loss, total = 0.0, np.float32(0)
     _measure_targets(matrix, first, targets, scratch)
-    # All products before the first pull: a core waits where it reads as a vector what it has just written in parts.
+    for slot in range(_FIRST, targets, GROUP):
+        _score_copies(width, matrix, scratch, first, slot, targets - slot)
     for c in range(hidden_rows):
-        _products(width, scratch.product, c, scratch.hidden, scratch.hidden, scratch.place, _FIRST, c)
-        _products(width, scratch.score, c, scratch.hidden, matrix, scratch.row, first, targets)
-    for c in range(hidden_rows):
-        part = _pull(c, first, targets, squares, pace, scratch)
-        loss, total = loss + part[0], total + part[1]
-    # The errors: what the targets pull by, where the hidden rows before have moved them.
-    for c in range(hidden_rows):
-        row = scratch.error_row[c]
-        _scale(padded, scratch, scratch.factor[c], c)
-        _add(width, errors, row, scratch.scaled, _FIRST, matrix, scratch.row, first, targets)
-        _products(padded, scratch.both, _FIRST, scratch.scaled, scratch.pull, scratch.place, _FIRST, c)
-        _add(width, errors, row, scratch.both, _FIRST, scratch.hidden, scratch.place, _FIRST, c)
-    for t in range(targets):
-        for c in range(hidden_rows):
-            scratch.both[0, c] = scratch.pull[c, t]
-        row = scratch.row[first + t]
-        _add(width, matrix, row, scratch.both, _FIRST, scratch.hidden, scratch.place, _FIRST, hidden_rows)
+        for slot in range(_FIRST, targets, GROUP):
+            part = _pull(c, first, slot, targets, squares, pace, scratch)
+            loss, total = loss + part[0], total + part[1]
+            if c + 1 < hidden_rows:
+                _turn(width, matrix, scratch, first, slot, targets - slot, c)
+            else:
+                _part(width, matrix, scratch, first, slot, targets - slot, c)
     return loss, total
 
 
 @_inlined
-def _meet_one(matrix, squares, errors, first, targets, pace, scratch):
-    """The same for one hidden row, which needs no products of hidden rows."""
+def _meet_one(matrix, squares, first, targets, pace, scratch):
+    """The same for one hidden row, which needs no copies."""
     width = _width(scratch)
+    loss, total = 0.0, np.float32(0)
     _measure_targets(matrix, first, targets, scratch)
-    _products(width, scratch.score, _FIRST, scratch.hidden, matrix, scratch.row, first, targets)
-    sums = _pull(_FIRST, first, targets, squares, pace, scratch)
-    _scale(_padded(targets), scratch, scratch.factor[0], _FIRST)
-    _add(width, errors, scratch.error_row[0], scratch.scaled, _FIRST, matrix, scratch.row, first, targets)
-    _add_to_each(width, matrix, scratch.row, first, targets, scratch.pull, scratch.hidden)
-    return sums
+    for slot in range(_FIRST, targets, GROUP):
+        _score(width, matrix, scratch, first, slot, targets - slot)
+        part = _pull(_FIRST, first, slot, targets, squares, pace, scratch)
+        loss, total = loss + part[0], total + part[1]
+        _once(width, matrix, scratch, first, slot, targets - slot)
+    return loss, total
 
 
 @_inlined
@@ -757,12 +921,11 @@ def _set_targets(matrices, vocabulary, rule, pace, scratch, word, position, slot
 
 
 @_inlined
-def _hold_contexts(matrices, pace, scratch, first, stop):
+def _hold_contexts(matrices, scratch, first, stop):
     """Skip-gram: every context is a hidden row."""
     for c in range(stop - first):
-        context = scratch.context[first + c]
-        scratch.error_row[c], scratch.factor[c] = context, _rate(matrices, pace, scratch, context)
-        _copy(_width(scratch), scratch.hidden, c, matrices.inputs, context)
+        _copy(_width(scratch), scratch.hidden, c, matrices.inputs, scratch.context[first + c])
+        _forget_error(scratch, c)
         _measure_hidden(scratch, c)
 
 
@@ -771,32 +934,44 @@ def _hold_bag(matrices, rule, scratch, contexts):
     """CBOW: one hidden row, the mean or sum of all contexts."""
     share, width = _ONE / np.float32(contexts), _width(scratch)
     for d in range(width):
-        scratch.hidden[0, d] = scratch.error[0, d] = 0
+        scratch.hidden[0, d] = 0
     for c in range(contexts):
         scratch.bag[0, c] = share if rule.cbow_mean else _ONE
     _add(width, scratch.hidden, _FIRST, scratch.bag, _FIRST, matrices.inputs, scratch.context, _FIRST, contexts)
-    # As word2vec.c, or by the chain rule (docs/parity.md, "CBOW's gradient").
-    scratch.error_row[0], scratch.factor[0] = 0, share if rule.shares_error else _ONE
+    _forget_error(scratch, _FIRST)
     _measure_hidden(scratch, _FIRST)
 
 
 @_inlined
-def _spread_error(matrices, pace, scratch, contexts):
-    """CBOW: the error of the bag goes to all contexts."""
-    for c in range(contexts):
-        context = scratch.context[c]
-        scratch.bag[0, c] = _rate(matrices, pace, scratch, context)
-        if _adapts(scratch.adagrad):  # type: ignore[call-arg]
-            matrices.input_squares[context] += scratch.factor[0] * scratch.factor[0] * scratch.error_square[0]
-    _add_to_each(_width(scratch), matrices.inputs, scratch.context, _FIRST, contexts, scratch.bag, scratch.error)
+def _forget_error(scratch, c):
+    for d in range(scratch.error.shape[1]):
+        scratch.error[c, d] = 0
 
 
 @_inlined
-def _keep_squares(matrices, scratch, first, stop):
-    """Skip-gram with AdaGrad: what a block has asked of its contexts, which are different words."""
-    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
-        for c in range(stop - first):
-            matrices.input_squares[scratch.context[first + c]] += scratch.error_square[c]
+def _add_errors(matrices, pace, scratch, first, stop):
+    """Skip-gram: each context, all of them different words, gets its error."""
+    for c in range(stop - first):
+        context = scratch.context[first + c]
+        scratch.factor[0, c] = _rate(matrices, pace, scratch, context)
+        _additions_1(
+            _width(scratch), matrices.inputs, context, scratch.factor, _FIRST, c, scratch.error, scratch.place, _FIRST
+        )
+        if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+            matrices.input_squares[context] += scratch.error_square[c]
+
+
+@_inlined
+def _spread_error(matrices, rule, pace, scratch, contexts):
+    """CBOW: the error of the bag goes to all contexts."""
+    # As word2vec.c, or by the chain rule (docs/parity.md, "CBOW's gradient").
+    share = _ONE / np.float32(contexts) if rule.shares_error else _ONE
+    for c in range(contexts):
+        context = scratch.context[c]
+        scratch.bag[0, c] = share * _rate(matrices, pace, scratch, context)
+        if _adapts(scratch.adagrad):  # type: ignore[call-arg]
+            matrices.input_squares[context] += share * share * scratch.error_square[0]
+    _add_to_each(_width(scratch), matrices.inputs, scratch.context, _FIRST, contexts, scratch.bag, scratch.error)
 
 
 @_inlined
@@ -830,10 +1005,10 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, slo
     while first < contexts:
         if rule.skip_gram:
             stop = _different(scratch.context, first, min(contexts, first + MAX_SEQUENTIAL_BLOCK))
-            hidden_rows, errors = stop - first, matrices.inputs
-            _hold_contexts(matrices, pace, scratch, first, stop)
+            hidden_rows = stop - first
+            _hold_contexts(matrices, scratch, first, stop)
         else:
-            stop, hidden_rows, errors = contexts, _SINGLE, scratch.error
+            stop, hidden_rows = contexts, _SINGLE
             _hold_bag(matrices, rule, scratch, contexts)
         outputs, copies, targets = _set_targets(matrices, vocabulary, rule, pace, scratch, word, position, slot, number)
         begin = _FIRST
@@ -846,14 +1021,14 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, slo
             else:
                 matrix, squares, end = matrices.nodes, matrices.node_squares, targets
             if hidden_rows > 1:
-                part = _meet_many(matrix, squares, errors, begin, end - begin, hidden_rows, pace, scratch)
+                part = _meet_many(matrix, squares, begin, end - begin, hidden_rows, pace, scratch)
             else:
-                part = _meet_one(matrix, squares, errors, begin, end - begin, pace, scratch)
+                part = _meet_one(matrix, squares, begin, end - begin, pace, scratch)
             loss, total, begin = loss + part[0], total + part[1], end
         if rule.skip_gram:
-            _keep_squares(matrices, scratch, first, stop)
+            _add_errors(matrices, pace, scratch, first, stop)
         else:
-            _spread_error(matrices, pace, scratch, contexts)
+            _spread_error(matrices, rule, pace, scratch, contexts)
         first, number = stop, number + 1
     return loss, total
 
