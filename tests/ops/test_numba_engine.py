@@ -136,22 +136,31 @@ def test_draws_are_those_of_every_engine():
 
 
 @njit
-def pulls(alpha, first, targets, score, label, pull):
-    return [pull_lanes(alpha, begin, first, targets, score, label, pull) for begin in range(0, targets, 8)]
+def pulls(alpha, c, product, first, targets, score, moved, label, pull):
+    return [
+        pull_lanes(alpha, c, product, slot, first, targets, score, moved, label, pull) for slot in range(0, targets, 8)
+    ]
 
 
+@pytest.mark.parametrize("c", [0, 1, 4, 5])
 @pytest.mark.parametrize("targets", [1, 6, 7, 8, 9, 16, 100_000])
-def test_pulls_are_exact_to_float32(targets):
-    size = -(-targets // 8) * 8
-    score = np.linspace(-7, 7, size, dtype=np.float32)
+def test_pulls_are_exact_to_float32(targets, c):
+    size, product = -(-targets // 8) * 8, 0.25
+    score = np.full((2, size), np.nan, np.float32)
+    score[c % 2] = np.linspace(-7, 7, size, dtype=np.float32)
+    moved = np.full_like(score, np.nan)
+    moved[1 - c % 2] = np.linspace(-1, 2, size, dtype=np.float32)
     label = np.arange(3 + size, dtype=np.float32) % 2
     pull = np.full_like(score, 5)
-    totals = pulls(np.float32(0.5), 3, targets, score, label, pull)
-    wanted = 0.5 * (label[3:] - 1 / (1 + np.exp(-score.astype(np.float64))))
-    wanted[(np.abs(score) >= 6) | (np.arange(size) >= targets)] = 0
-    assert np.abs(pull - wanted).max() < 2e-7
-    inside = np.where(np.arange(size) < targets, score, 0).reshape(-1, 8)
-    assert np.allclose(totals, inside.sum(1), atol=1e-5)
+    exact = score[c % 2].astype(np.float64) + product * moved[1 - c % 2]
+    totals = pulls(np.float32(0.5), c, np.float32(product), 3, targets, score, moved, label, pull)
+    wanted = 0.5 * (label[3:] - 1 / (1 + np.exp(-exact)))
+    inside = np.arange(size) < targets
+    wanted[(np.abs(score[c % 2]) >= 6) | ~inside] = 0
+    assert np.abs(pull[c % 2] - wanted).max() < 2e-7 and (pull[1 - c % 2] == 5).all()
+    exact[~inside] = 0
+    assert np.allclose(score[c % 2], exact, atol=1e-6)
+    assert np.allclose(totals, exact.reshape(-1, 8).sum(1), atol=1e-5)
 
 
 def test_an_infinite_update_is_an_error():

@@ -120,15 +120,16 @@ class Scratch(NamedTuple):
     """
 
     pattern: np.ndarray  # [1, D], or [1] records whose one field, "row", has D numbers: see _width_of
-    hidden: np.ndarray  # [M, W]
+    hidden: np.ndarray  # [M + 2, W]; what is behind the hidden rows is read and not used
     error: np.ndarray  # [M, W]: of the hidden rows
     target: np.ndarray  # [N, W]: copies of targets
     before: np.ndarray  # [N, W]: the same, as they were when they were copied
     spare: np.ndarray  # [1, W]: zeros, a target that fills up a group
     factor: np.ndarray  # [1, M]: what the errors are multiplied by
     place: np.ndarray  # [M] int64: 0, 1, 2, ...: the places of the hidden rows
-    score: np.ndarray  # [N]: z_t h_c of the hidden row at hand
-    pull: np.ndarray  # [N]: g_ct
+    product: np.ndarray  # [M]: h_(c - 1) h_c
+    score: np.ndarray  # [2, N]: z_t h_c, of even and of odd c: of the hidden row at hand and of the next
+    pull: np.ndarray  # [2, N]: g_ct
     row: np.ndarray  # [N + GROUP] int64: rows of the targets; what is behind them is read and not used
     label: np.ndarray  # [N + GROUP]: the same
     ahead: np.ndarray  # [2, negative] int64: negatives of a center, before it is there
@@ -136,7 +137,7 @@ class Scratch(NamedTuple):
     context: np.ndarray  # [C] int64: words of the contexts
     bag: np.ndarray  # [1, C]: factors of the contexts
     adagrad: np.ndarray  # [0]: of float32 with AdaGrad, else of bool: see _adapts
-    miss: np.ndarray  # [N]: label - sigmoid; this and what follows is AdaGrad's
+    miss: np.ndarray  # [2, N]: label - sigmoid; this and what follows is AdaGrad's
     hidden_square: np.ndarray  # [M]: h_c h_c
     target_square: np.ndarray  # [N]: z_t z_t, as the next hidden row meets it
     error_square: np.ndarray  # [M]: squares of what the targets ask of the hidden rows
@@ -366,6 +367,28 @@ class _Emitter:
         return self.add(self.shuffle(one, two, [0, 1, 4, 5]), self.shuffle(one, two, [2, 3, 6, 7]))
 
 
+class _ScratchEmitter(_Emitter):
+    """The same, which knows the scratch, and D: rows lie at distances that are constants where D is one."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, scratch: Any, width: Any) -> None:
+        super().__init__(context, builder)
+        self._kind, self._scratch, self.width = kind, scratch, width
+        self.padded = builder.and_(builder.add(width, self.integer(WHOLE - 1)), self.integer(-WHOLE))
+
+    def field(self, name: str) -> tuple[Any, Any]:
+        """An array of the scratch: its type and itself."""
+        place = self._kind.fields.index(name)
+        return self._kind.types[place], self.builder.extract_value(self._scratch, place)
+
+    def line(self, name: str, index: Any) -> Any:
+        """Pointer to the first element of a row of the scratch, of W numbers."""
+        return self.cell(*self.field(name), self.builder.mul(index, self.padded))
+
+    def matrix_row(self, kind: Any, matrix: Any, index: Any) -> Any:
+        """The same of a matrix, of D numbers."""
+        return self.cell(kind, matrix, self.builder.mul(index, self.width))
+
+
 def _additions_of(count: int) -> Any:
     """rows[r] += sum over i < count, at most 4, of factors[a, k + i] * block[index[first + k + i]]."""
 
@@ -422,6 +445,32 @@ def _outer_of(count: int) -> Any:
     return outer
 
 
+@intrinsic
+def _hold(typing, width, scratch, c, rows, r):
+    """hidden[c] = rows[r], error[c] = 0 and product[c] = hidden[c - 1] . hidden[c], or hidden[0] . hidden[0]."""
+
+    def generate(context, builder, signature, arguments):
+        width, scratch, c, rows, r = arguments
+        emit = _ScratchEmitter(context, builder, signature.args[1], scratch, width)
+        row, held = emit.matrix_row(signature.args[3], rows, r), emit.line("hidden", c)
+        error = emit.line("error", c)
+        last = builder.select(builder.icmp_signed(">", c, emit.integer(0)), builder.sub(c, emit.integer(1)), c)
+        last_held, totals = emit.line("hidden", last), emit.totals(1, (LANES, *SHORTER_LANES, 1))
+
+        def body(place: Any, lanes: int) -> None:
+            numbers = emit.load(row, place, lanes)
+            emit.store(numbers, held, place, lanes)
+            emit.add_to(totals[lanes][0], numbers, emit.load(last_held, place, lanes))
+
+        emit.each(width, body)
+        emit.each_whole(emit.padded, lambda place: emit.store(emit.all_of(0, LANES), error, place, LANES))
+        product = builder.extract_element(emit.collected(totals), emit.place(0))
+        builder.store(product, emit.cell(*emit.field("product"), c))
+        return context.get_dummy_value()
+
+    return types.none(width, scratch, c, rows, r), generate
+
+
 _outer_1, _outer_2, _outer_3, _outer_4 = map(_outer_of, (1, 2, 3, 4))
 _additions_1, _additions_2, _additions_3, _additions_4 = map(_additions_of, (1, 2, 3, 4))
 
@@ -461,7 +510,7 @@ def _add_to_each(width, rows, index, first, count, factors, block):
 # ---- groups of targets ------------------------------------------------------------------------------------------
 
 
-class _Group(_Emitter):
+class _Group(_ScratchEmitter):
     """Passes over the rows of `count` targets; one of them may be none, and is the spare row then.
 
     Its arguments are those of the functions below: D, the targets' matrix, the scratch, the place of a block's first
@@ -469,42 +518,34 @@ class _Group(_Emitter):
     """
 
     def __init__(self, count: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        super().__init__(context, builder)
-        self.count = count
-        self.width, matrix, scratch, first, self.slot, left, self.c = arguments
+        width, matrix, scratch, first, self.slot, left, self.c = arguments
         _, matrix_kind, scratch_kind, *_ = signature.args
-
-        def field(name: str) -> tuple[Any, Any]:
-            place = scratch_kind.fields.index(name)
-            return scratch_kind.types[place], builder.extract_value(scratch, place)
-
-        self.field = field
-        self.padded = builder.and_(builder.add(self.width, self.integer(WHOLE - 1)), self.integer(-WHOLE))
-        rows = self.several(*field("row"), builder.add(first, self.slot), count)
-        self.targets = [self.row(matrix_kind, matrix, row) for row in rows]
+        super().__init__(context, builder, scratch_kind, scratch, width)
+        self.count = count
+        self.parity = builder.and_(self.c, self.integer(1))
+        rows = self.several(*self.field("row"), builder.add(first, self.slot), count)
+        self.targets = [self.matrix_row(matrix_kind, matrix, row) for row in rows]
         filled = builder.icmp_signed(">=", left, self.integer(count))
-        self.targets[-1] = builder.select(filled, self.targets[-1], self.row(*field("spare"), self.integer(0)))
+        self.targets[-1] = builder.select(filled, self.targets[-1], self.line("spare", self.integer(0)))
 
     def rows_of(self, name: str) -> list[Any]:
         """Rows of the scratch that belong to the targets."""
-        return [self.row(*self.field(name), self.builder.add(self.slot, self.integer(t))) for t in range(self.count)]
-
-    def hidden_of(self, name: str, c: Any) -> Any:
-        """A row of the scratch that belongs to a hidden row."""
-        return self.row(*self.field(name), c)
+        return [self.line(name, self.builder.add(self.slot, self.integer(t))) for t in range(self.count)]
 
     def factors(self, name: str) -> list[Any]:
-        """A number for each target."""
-        return self.several(*self.field(name), self.slot, self.count)
+        """A number for each target and hidden row c."""
+        kind, array = self.field(name)
+        numbers = self.cell(kind, array, self.parity, self.slot)
+        return [self.builder.load(self.builder.gep(numbers, [self.integer(t)])) for t in range(self.count)]
 
     def asked(self) -> list[Any]:
         """What each target's row is multiplied by in the error: the pull, or with AdaGrad what it is made of."""
         adapts = isinstance(self.field("adagrad")[0].dtype, types.Float)
         return self.factors("miss" if adapts else "pull")
 
-    def keep_scores(self, totals: dict[int, list[Any]]) -> None:
-        """Write sums of products as the scores of the group."""
-        self.store(self.collected(totals), self.cell(*self.field("score"), self.slot), _NONE, GROUP)
+    def keep_scores(self, totals: dict[int, list[Any]], parity: Any) -> None:
+        """Write sums of products as the scores of the group, of an even or odd hidden row."""
+        self.store(self.collected(totals), self.cell(*self.field("score"), parity, self.slot), _NONE, GROUP)
 
     def weighted(self, numbers: Any, factors: list[Any], others: list[Any], lanes: int) -> Any:
         """Numbers, and the sum of factor * other."""
@@ -512,46 +553,49 @@ class _Group(_Emitter):
             numbers = self.fused(self.spread(factor, lanes), other, numbers)
         return numbers
 
-    def meet(self, *, copy: bool) -> None:
-        """Scores of a hidden row; with `copy` the targets are copied into the scratch."""
-        hidden, totals = self.hidden_of("hidden", self.c), self.totals(self.count, (LANES, *SHORTER_LANES, 1))
-        copies = [*zip(self.rows_of("target"), self.rows_of("before"), strict=True)] if copy else []
+    def meet(self, hidden_rows: int) -> None:
+        """Scores of the first one or two hidden rows; for two the targets are copied into the scratch."""
+        hidden = [self.line("hidden", self.integer(c)) for c in range(hidden_rows)]
+        totals = [self.totals(self.count, (LANES, *SHORTER_LANES, 1)) for _ in hidden]
+        copies = [*zip(self.rows_of("target"), self.rows_of("before"), strict=True)] if hidden_rows > 1 else []
 
         def body(place: Any, lanes: int) -> None:
-            numbers = self.load(hidden, place, lanes)
             targets = [self.load(target, place, lanes) for target in self.targets]
-            for target, total in zip(targets, totals[lanes], strict=True):
-                self.add_to(total, numbers, target)
+            for row, each in zip(hidden, totals, strict=True):
+                numbers = self.load(row, place, lanes)
+                for target, total in zip(targets, each[lanes], strict=True):
+                    self.add_to(total, numbers, target)
             for target, places in zip(targets, copies, strict=bool(copies)):
                 for each in places:
                     self.store(target, each, place, lanes)
 
         self.each(self.width, body)
-        self.keep_scores(totals)
+        for c, each in enumerate(totals):
+            self.keep_scores(each, self.integer(c))
 
     def turn(self) -> None:
-        """In the copies: the pulls of hidden row c, its error, and the scores of the next."""
+        """In the copies: the pulls of hidden row c, its error, and what the scores of c + 2 are but for c + 1."""
         pulls, asked, copies = self.factors("pull"), self.asked(), self.rows_of("target")
-        hidden, error = self.hidden_of("hidden", self.c), self.hidden_of("error", self.c)
-        following = self.hidden_of("hidden", self.builder.add(self.c, self.integer(1)))
+        hidden, error = self.line("hidden", self.c), self.line("error", self.c)
+        later = self.line("hidden", self.builder.add(self.c, self.integer(2)))
         totals = self.totals(self.count, (LANES,))
 
         def body(place: Any) -> None:
             targets = [self.load(copy, place, LANES) for copy in copies]
             self.store(self.weighted(self.load(error, place, LANES), asked, targets, LANES), error, place, LANES)
-            numbers, others = self.load(hidden, place, LANES), self.load(following, place, LANES)
+            numbers, others = self.load(hidden, place, LANES), self.load(later, place, LANES)
             moved = [self.weighted(z, [pull], [numbers], LANES) for z, pull in zip(targets, pulls, strict=True)]
             for target, copy, total in zip(moved, copies, totals[LANES], strict=True):
                 self.store(target, copy, place, LANES)
                 self.add_to(total, target, others)
 
         self.each_whole(self.padded, body)
-        self.keep_scores(totals)
+        self.keep_scores(totals, self.parity)
 
     def part(self) -> None:
         """The pulls and the error of the last hidden row; what has moved the copies is added to the matrix."""
         pulls, asked = self.factors("pull"), self.asked()
-        hidden, error = self.hidden_of("hidden", self.c), self.hidden_of("error", self.c)
+        hidden, error = self.line("hidden", self.c), self.line("error", self.c)
         copies, before = self.rows_of("target"), self.rows_of("before")
 
         def body(place: Any, lanes: int) -> None:
@@ -570,7 +614,7 @@ class _Group(_Emitter):
     def meet_once(self) -> None:
         """The pulls and the error of the only hidden row, in the matrix."""
         pulls, asked = self.factors("pull"), self.asked()
-        hidden, error = self.hidden_of("hidden", self.c), self.hidden_of("error", self.c)
+        hidden, error = self.line("hidden", self.c), self.line("error", self.c)
 
         def body(place: Any, lanes: int) -> None:
             targets = [self.load(target, place, lanes) for target in self.targets]
@@ -600,8 +644,8 @@ def _passes_of(work: Callable[[_Group], None]) -> tuple[Any, ...]:
     return tuple(compiled(count) for count in range(2, GROUP + 1, 2))
 
 
-_scores_2, _scores_4, _scores_6, _scores_8 = _passes_of(lambda group: group.meet(copy=False))
-_copies_2, _copies_4, _copies_6, _copies_8 = _passes_of(lambda group: group.meet(copy=True))
+_scores_2, _scores_4, _scores_6, _scores_8 = _passes_of(lambda group: group.meet(1))
+_copies_2, _copies_4, _copies_6, _copies_8 = _passes_of(lambda group: group.meet(2))
 _turn_2, _turn_4, _turn_6, _turn_8 = _passes_of(_Group.turn)
 _part_2, _part_4, _part_6, _part_8 = _passes_of(_Group.part)
 _once_2, _once_4, _once_6, _once_8 = _passes_of(_Group.meet_once)
@@ -765,21 +809,27 @@ def _copy_top(matrices, scratch):
 
 
 @intrinsic
-def pull_lanes(typing, alpha, slot, first, targets, score, label, pull):
-    """pull[t] = alpha (label[first + t] - sigmoid(score[t])) of GROUP targets from `slot` on: the sum of their scores.
+def pull_lanes(typing, alpha, c, product, slot, first, targets, score, moved, label, pull):
+    """pull[c, t] = alpha (label[first + t] - sigmoid(score[c, t])) of GROUP targets from `slot` on: sum of the scores.
 
+    c counts hidden rows by twos, and to the scores, which are to be, product * moved[c - 1, t] is added before.
     0 where |score| >= MAX_SCORE, and from `targets` on. sigmoid(x) = (1 + tanh(x / 2)) / 2, tanh of half the argument
     by Lambert's continued fraction, cut after 13: to float32's rounding, without branches or calls.
     """
 
     def generate(context, builder, signature, arguments):
-        alpha, slot, first, targets, score, label, pull = arguments
-        *_, score_kind, label_kind, pull_kind = signature.args
+        alpha, c, product, slot, first, targets, score, moved, label, pull = arguments
+        *_, score_kind, moved_kind, label_kind, pull_kind = signature.args
         emit, lanes = _Emitter(context, builder), GROUP
         nothing = emit.all_of(0, lanes)
+        own = builder.and_(c, emit.integer(1))
         left = emit.spread(builder.trunc(builder.sub(targets, slot), emit.place), lanes)
         inside = builder.icmp_signed("<", ir.Constant(left.type, list(range(lanes))), left)
-        scores = builder.select(inside, emit.load(emit.cell(score_kind, score, slot), _NONE, lanes), nothing)
+        place = emit.cell(score_kind, score, own, slot)
+        before = emit.load(emit.cell(moved_kind, moved, builder.xor(own, emit.integer(1)), slot), _NONE, lanes)
+        scores = emit.fused(emit.spread(product, lanes), before, emit.load(place, _NONE, lanes))
+        scores = builder.select(inside, scores, nothing)
+        emit.store(scores, place, _NONE, lanes)
         below = builder.fcmp_ordered("<", scores, emit.all_of(MAX_SCORE, lanes))
         above = builder.fcmp_ordered(">", scores, emit.all_of(-MAX_SCORE, lanes))
         y = emit.times(scores, emit.all_of(0.25, lanes))
@@ -793,10 +843,10 @@ def pull_lanes(typing, alpha, slot, first, targets, score, label, pull):
         error = builder.fsub(labels, emit.add(half, emit.all_of(0.5, lanes)), flags=emit.flags)
         trained = builder.and_(inside, builder.and_(below, above))
         pulls = builder.select(trained, emit.times(emit.spread(alpha, lanes), error), nothing)
-        emit.store(pulls, emit.cell(pull_kind, pull, slot), _NONE, lanes)
+        emit.store(pulls, emit.cell(pull_kind, pull, own, slot), _NONE, lanes)
         return builder.extract_element(emit.sums([emit.halved(scores)] * 4), emit.place(0))
 
-    return types.float32(alpha, slot, first, targets, score, label, pull), generate
+    return types.float32(alpha, c, product, slot, first, targets, score, moved, label, pull), generate
 
 
 @_inlined
@@ -810,34 +860,33 @@ def _adapt(c, first, slot, targets, squares, pace, scratch):
 
     Squares of targets are those that the hidden row meets: |z + p h|^2 = |z|^2 + 2 p z.h + p^2 |h|^2.
     """
-    part, alpha = _ONE / np.float32(_width(scratch)), np.float32(pace.alpha)
+    part, alpha, own = _ONE / np.float32(_width(scratch)), np.float32(pace.alpha), c & 1
     hidden_square, asked = scratch.hidden_square[c], np.float32(0)
     for t in range(slot, min(slot + GROUP, targets)):
-        miss, row, square = scratch.miss[t], scratch.row[first + t], scratch.target_square[t]
+        miss, row, square = scratch.miss[own, t], scratch.row[first + t], scratch.target_square[t]
         pull = min(alpha / np.sqrt(squares[row]), _MOST) * miss
-        scratch.pull[t] = pull
+        scratch.pull[own, t] = pull
         asked += miss * miss * square
         squares[row] += miss * miss * hidden_square * part
-        scratch.target_square[t] = square + pull * (np.float32(2) * scratch.score[t] + pull * hidden_square)
+        scratch.target_square[t] = square + pull * (np.float32(2) * scratch.score[own, t] + pull * hidden_square)
     for t in range(targets, slot + GROUP):
-        scratch.pull[t] = 0
+        scratch.pull[own, t] = 0
     scratch.error_square[c] += asked * part
 
 
 @_inlined
-def _pull(c, first, slot, targets, squares, pace, scratch):
+def _pull(c, product, first, slot, targets, squares, pace, scratch):
     """From hidden row c's scores of a group, its pulls: (loss, sum of scores). 0 on places behind the targets."""
-    loss = 0.0
+    alpha, asked, loss = np.float32(pace.alpha), scratch.pull, 0.0
     if _adapts(scratch.adagrad):  # type: ignore[call-arg] # numba gives the first one
-        total = pull_lanes(_ONE, slot, first, targets, scratch.score, scratch.label, scratch.miss)
+        alpha, asked = _ONE, scratch.miss
+    score, pull, label = scratch.score, scratch.pull, scratch.label
+    total = pull_lanes(alpha, c, product, slot, first, targets, score, pull, label, asked)
+    if _adapts(scratch.adagrad):  # type: ignore[call-arg]
         _adapt(c, first, slot, targets, squares, pace, scratch)
-    else:
-        alpha = np.float32(pace.alpha)
-        total = pull_lanes(alpha, slot, first, targets, scratch.score, scratch.label, scratch.pull)
     if pace.compute_loss:
         for t in range(slot, min(slot + GROUP, targets)):
-            score = scratch.score[t]
-            loss += _softplus(score if scratch.label[first + t] == 0 else -score)
+            loss += _softplus(score[c & 1, t] if label[first + t] == 0 else -score[c & 1, t])
     return loss, total
 
 
@@ -851,18 +900,26 @@ def _measure_targets(matrix, first, targets, scratch):
 
 @_inlined
 def _meet_many(matrix, squares, first, targets, hidden_rows, pace, scratch):
-    """Train targets, different rows of a matrix, against the hidden rows one after another: (loss, sum of scores)."""
+    """Train targets, different rows of a matrix, against the hidden rows one after another: (loss, sum of scores).
+
+    A core that waited for c's pulls before it works on the rows, and for the rows before it can have the pulls of c + 1,
+    would do nothing half of the time. So the scores of c + 1 are there before c's pulls are,
+        z_t h_(c + 1) + g_ct h_c h_(c + 1),    z_t as c finds it,
+    and the pulls of c + 1 are made beside the work for c.
+    """
     width = _width(scratch)
     loss, total = 0.0, np.float32(0)
     _measure_targets(matrix, first, targets, scratch)
     for slot in range(_FIRST, targets, GROUP):
         _score_copies(width, matrix, scratch, first, slot, targets - slot)
-    for c in range(hidden_rows):
+    for c in range(-_SINGLE, hidden_rows):
         for slot in range(_FIRST, targets, GROUP):
-            part = _pull(c, first, slot, targets, squares, pace, scratch)
-            loss, total = loss + part[0], total + part[1]
             if c + 1 < hidden_rows:
-                _turn(width, matrix, scratch, first, slot, targets - slot, c)
+                product = np.float32(0) if c < 0 else scratch.product[c + 1]
+                part = _pull(c + 1, product, first, slot, targets, squares, pace, scratch)
+                loss, total = loss + part[0], total + part[1]
+                if c >= 0:
+                    _turn(width, matrix, scratch, first, slot, targets - slot, c)
             else:
                 _part(width, matrix, scratch, first, slot, targets - slot, c)
     return loss, total
@@ -876,7 +933,7 @@ def _meet_one(matrix, squares, first, targets, pace, scratch):
     _measure_targets(matrix, first, targets, scratch)
     for slot in range(_FIRST, targets, GROUP):
         _score(width, matrix, scratch, first, slot, targets - slot)
-        part = _pull(_FIRST, first, slot, targets, squares, pace, scratch)
+        part = _pull(_FIRST, np.float32(0), first, slot, targets, squares, pace, scratch)
         loss, total = loss + part[0], total + part[1]
         _once(width, matrix, scratch, first, slot, targets - slot)
     return loss, total
@@ -924,8 +981,7 @@ def _set_targets(matrices, vocabulary, rule, pace, scratch, word, position, slot
 def _hold_contexts(matrices, scratch, first, stop):
     """Skip-gram: every context is a hidden row."""
     for c in range(stop - first):
-        _copy(_width(scratch), scratch.hidden, c, matrices.inputs, scratch.context[first + c])
-        _forget_error(scratch, c)
+        _hold(_width(scratch), scratch, c, matrices.inputs, scratch.context[first + c])
         _measure_hidden(scratch, c)
 
 
