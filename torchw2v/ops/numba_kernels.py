@@ -447,13 +447,12 @@ def _outer_of(count: int) -> Any:
 
 @intrinsic
 def _hold(typing, width, scratch, c, rows, r):
-    """hidden[c] = rows[r], error[c] = 0 and product[c] = hidden[c - 1] . hidden[c], or hidden[0] . hidden[0]."""
+    """hidden[c] = rows[r] and product[c] = hidden[c - 1] . hidden[c], or hidden[0] . hidden[0]."""
 
     def generate(context, builder, signature, arguments):
         width, scratch, c, rows, r = arguments
         emit = _ScratchEmitter(context, builder, signature.args[1], scratch, width)
         row, held = emit.matrix_row(signature.args[3], rows, r), emit.line("hidden", c)
-        error = emit.line("error", c)
         last = builder.select(builder.icmp_signed(">", c, emit.integer(0)), builder.sub(c, emit.integer(1)), c)
         last_held, totals = emit.line("hidden", last), emit.totals(1, (LANES, *SHORTER_LANES, 1))
 
@@ -463,7 +462,6 @@ def _hold(typing, width, scratch, c, rows, r):
             emit.add_to(totals[lanes][0], numbers, emit.load(last_held, place, lanes))
 
         emit.each(width, body)
-        emit.each_whole(emit.padded, lambda place: emit.store(emit.all_of(0, LANES), error, place, LANES))
         product = builder.extract_element(emit.collected(totals), emit.place(0))
         builder.store(product, emit.cell(*emit.field("product"), c))
         return context.get_dummy_value()
@@ -526,7 +524,11 @@ class _Group(_ScratchEmitter):
         rows = self.several(*self.field("row"), builder.add(first, self.slot), count)
         self.targets = [self.matrix_row(matrix_kind, matrix, row) for row in rows]
         filled = builder.icmp_signed(">=", left, self.integer(count))
-        self.targets[-1] = builder.select(filled, self.targets[-1], self.line("spare", self.integer(0)))
+        nothing = self.line("spare", self.integer(0))
+        self.targets[-1] = builder.select(filled, self.targets[-1], nothing)
+        self.error = self.line("error", self.c)
+        begins = builder.icmp_signed("==", builder.add(first, self.slot), self.integer(0))
+        self.error_before = builder.select(begins, nothing, self.error)
 
     def rows_of(self, name: str) -> list[Any]:
         """Rows of the scratch that belong to the targets."""
@@ -553,6 +555,11 @@ class _Group(_ScratchEmitter):
             numbers = self.fused(self.spread(factor, lanes), other, numbers)
         return numbers
 
+    def add_errors(self, asked: list[Any], targets: list[Any], place: Any, lanes: int) -> None:
+        """What the targets ask of hidden row c: to that of groups before, or the first of it."""
+        before = self.load(self.error_before, place, lanes)
+        self.store(self.weighted(before, asked, targets, lanes), self.error, place, lanes)
+
     def meet(self, hidden_rows: int) -> None:
         """Scores of the first one or two hidden rows; for two the targets are copied into the scratch."""
         hidden = [self.line("hidden", self.integer(c)) for c in range(hidden_rows)]
@@ -576,13 +583,13 @@ class _Group(_ScratchEmitter):
     def turn(self) -> None:
         """In the copies: the pulls of hidden row c, its error, and what the scores of c + 2 are but for c + 1."""
         pulls, asked, copies = self.factors("pull"), self.asked(), self.rows_of("target")
-        hidden, error = self.line("hidden", self.c), self.line("error", self.c)
+        hidden = self.line("hidden", self.c)
         later = self.line("hidden", self.builder.add(self.c, self.integer(2)))
         totals = self.totals(self.count, (LANES,))
 
         def body(place: Any) -> None:
             targets = [self.load(copy, place, LANES) for copy in copies]
-            self.store(self.weighted(self.load(error, place, LANES), asked, targets, LANES), error, place, LANES)
+            self.add_errors(asked, targets, place, LANES)
             numbers, others = self.load(hidden, place, LANES), self.load(later, place, LANES)
             moved = [self.weighted(z, [pull], [numbers], LANES) for z, pull in zip(targets, pulls, strict=True)]
             for target, copy, total in zip(moved, copies, totals[LANES], strict=True):
@@ -595,12 +602,12 @@ class _Group(_ScratchEmitter):
     def part(self) -> None:
         """The pulls and the error of the last hidden row; what has moved the copies is added to the matrix."""
         pulls, asked = self.factors("pull"), self.asked()
-        hidden, error = self.line("hidden", self.c), self.line("error", self.c)
+        hidden = self.line("hidden", self.c)
         copies, before = self.rows_of("target"), self.rows_of("before")
 
         def body(place: Any, lanes: int) -> None:
             targets = [self.load(copy, place, lanes) for copy in copies]
-            self.store(self.weighted(self.load(error, place, lanes), asked, targets, lanes), error, place, lanes)
+            self.add_errors(asked, targets, place, lanes)
             numbers = self.load(hidden, place, lanes)
             moves = [
                 self.builder.fsub(self.weighted(z, [pull], [numbers], lanes), self.load(old, place, lanes))
@@ -614,11 +621,11 @@ class _Group(_ScratchEmitter):
     def meet_once(self) -> None:
         """The pulls and the error of the only hidden row, in the matrix."""
         pulls, asked = self.factors("pull"), self.asked()
-        hidden, error = self.line("hidden", self.c), self.line("error", self.c)
+        hidden = self.line("hidden", self.c)
 
         def body(place: Any, lanes: int) -> None:
             targets = [self.load(target, place, lanes) for target in self.targets]
-            self.store(self.weighted(self.load(error, place, lanes), asked, targets, lanes), error, place, lanes)
+            self.add_errors(asked, targets, place, lanes)
             numbers = self.load(hidden, place, lanes)
             moved = [self.weighted(z, [pull], [numbers], lanes) for z, pull in zip(targets, pulls, strict=True)]
             for target, numbers in zip(self.targets, moved, strict=True):
@@ -994,14 +1001,7 @@ def _hold_bag(matrices, rule, scratch, contexts):
     for c in range(contexts):
         scratch.bag[0, c] = share if rule.cbow_mean else _ONE
     _add(width, scratch.hidden, _FIRST, scratch.bag, _FIRST, matrices.inputs, scratch.context, _FIRST, contexts)
-    _forget_error(scratch, _FIRST)
     _measure_hidden(scratch, _FIRST)
-
-
-@_inlined
-def _forget_error(scratch, c):
-    for d in range(scratch.error.shape[1]):
-        scratch.error[c, d] = 0
 
 
 @_inlined
