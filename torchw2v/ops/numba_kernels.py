@@ -634,88 +634,29 @@ class _Group(_ScratchEmitter):
         self.each(self.width, body)
 
 
-def _passes_of(work: Callable[[_Group], None]) -> tuple[Any, ...]:
-    """A pass over groups of 2, 4, 6 and 8 targets."""
+def _pass(work: Callable[[_Group], None]) -> Any:
+    """A pass over groups, compiled for 2, 4, 6 and 8 targets."""
 
-    def compiled(count: int) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            work(_Group(count, context, builder, signature, arguments))
-            return context.get_dummy_value()
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        left = arguments[5]
+        for count in range(2, GROUP + 1, 2):
+            fits = builder.icmp_signed(">", left, ir.Constant(left.type, count - 2))
+            if count < GROUP:
+                fits = builder.and_(fits, builder.icmp_signed("<=", left, ir.Constant(left.type, count)))
+            with builder.if_then(fits):
+                work(_Group(count, context, builder, signature, arguments))
+        return context.get_dummy_value()
 
-        @intrinsic
-        def group(typing, width, matrix, scratch, first, slot, left, c):
-            return types.none(width, matrix, scratch, first, slot, left, c), generate
+    @intrinsic
+    def group(typing, width, matrix, scratch, first, slot, left, c):
+        return types.none(width, matrix, scratch, first, slot, left, c), generate
 
-        return group
-
-    return tuple(compiled(count) for count in range(2, GROUP + 1, 2))
-
-
-_scores_2, _scores_4, _scores_6, _scores_8 = _passes_of(lambda group: group.meet(1))
-_copies_2, _copies_4, _copies_6, _copies_8 = _passes_of(lambda group: group.meet(2))
-_turn_2, _turn_4, _turn_6, _turn_8 = _passes_of(_Group.turn)
-_part_2, _part_4, _part_6, _part_8 = _passes_of(_Group.part)
-_once_2, _once_4, _once_6, _once_8 = _passes_of(_Group.meet_once)
+    return group
 
 
-@_inlined
-def _score(width, matrix, scratch, first, slot, left):
-    if left > 6:
-        _scores_8(width, matrix, scratch, first, slot, left, _FIRST)
-    elif left > 4:
-        _scores_6(width, matrix, scratch, first, slot, left, _FIRST)
-    elif left > 2:
-        _scores_4(width, matrix, scratch, first, slot, left, _FIRST)
-    else:
-        _scores_2(width, matrix, scratch, first, slot, left, _FIRST)
-
-
-@_inlined
-def _score_copies(width, matrix, scratch, first, slot, left):
-    if left > 6:
-        _copies_8(width, matrix, scratch, first, slot, left, _FIRST)
-    elif left > 4:
-        _copies_6(width, matrix, scratch, first, slot, left, _FIRST)
-    elif left > 2:
-        _copies_4(width, matrix, scratch, first, slot, left, _FIRST)
-    else:
-        _copies_2(width, matrix, scratch, first, slot, left, _FIRST)
-
-
-@_inlined
-def _turn(width, matrix, scratch, first, slot, left, c):
-    if left > 6:
-        _turn_8(width, matrix, scratch, first, slot, left, c)
-    elif left > 4:
-        _turn_6(width, matrix, scratch, first, slot, left, c)
-    elif left > 2:
-        _turn_4(width, matrix, scratch, first, slot, left, c)
-    else:
-        _turn_2(width, matrix, scratch, first, slot, left, c)
-
-
-@_inlined
-def _part(width, matrix, scratch, first, slot, left, c):
-    if left > 6:
-        _part_8(width, matrix, scratch, first, slot, left, c)
-    elif left > 4:
-        _part_6(width, matrix, scratch, first, slot, left, c)
-    elif left > 2:
-        _part_4(width, matrix, scratch, first, slot, left, c)
-    else:
-        _part_2(width, matrix, scratch, first, slot, left, c)
-
-
-@_inlined
-def _once(width, matrix, scratch, first, slot, left):
-    if left > 6:
-        _once_8(width, matrix, scratch, first, slot, left, _FIRST)
-    elif left > 4:
-        _once_6(width, matrix, scratch, first, slot, left, _FIRST)
-    elif left > 2:
-        _once_4(width, matrix, scratch, first, slot, left, _FIRST)
-    else:
-        _once_2(width, matrix, scratch, first, slot, left, _FIRST)
+_score = _pass(lambda group: group.meet(1))
+_score_copies = _pass(lambda group: group.meet(2))
+_turn, _part, _once = _pass(_Group.turn), _pass(_Group.part), _pass(_Group.meet_once)
 
 
 @_inlined
@@ -733,42 +674,38 @@ def _copy(width, out, k, rows, r):
 
 
 @intrinsic
-def _prefetch_line(typing, rows, r, d):
-    """Ask for the cache line of rows[r, d], by LLVM's prefetch."""
+def _prefetch(typing, width, rows, r):
+    """Ask for the cache lines of rows[r], of D numbers, by LLVM's prefetch."""
 
     def generate(context, builder, signature, arguments):
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        width = builder.extract_value(array.shape, 1)
-        offset = builder.add(builder.mul(arguments[1], width), arguments[2])
-        address = builder.bitcast(builder.gep(array.data, [offset]), ir.IntType(8).as_pointer())
-        word = ir.IntType(32)
-        fn_type = ir.FunctionType(ir.VoidType(), [address.type, word, word, word])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [address.type], fn_type)
-        builder.call(prefetch, [address, word(1), word(3), word(1)])
+        width, rows, r = arguments
+        emit, word, byte = _Emitter(context, builder), ir.IntType(32), ir.IntType(8).as_pointer()
+        row = emit.cell(signature.args[1], rows, builder.mul(r, width))
+        prefetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        )
+        with cgutils.for_range_slice(builder, _NONE, width, emit.integer(WHOLE), emit.integer) as (place, _):
+            line = builder.bitcast(builder.gep(row, [place]), byte)
+            builder.call(prefetch, [line, word(1), word(3), word(1)])  # to be written, soon, data
         return context.get_dummy_value()
 
-    return types.none(rows, types.int64, types.int64), generate
-
-
-@_inlined
-def _prefetch(rows, r):
-    for d in range(0, rows.shape[1], 16):
-        _prefetch_line(rows, np.int64(r), d)  # type: ignore[call-arg] # numba gives the first one
+    return types.none(types.int64, rows, types.int64), generate
 
 
 @_inlined
 def _look_ahead(matrices, vocabulary, rule, pace, scratch, word, position, slot):
     """Ask for the output rows of a center that comes next: they lie anywhere in memory. Keep its first negatives."""
+    width = _width(scratch)
     if rule.negative:
-        _prefetch(matrices.outputs, word)
+        _prefetch(width, matrices.outputs, word)
         scratch.ahead_of[slot] = position
         for k in range(rule.negative):
             noise = _noise_word(vocabulary, pace, position, LANE_NEGATIVES + k)
             scratch.ahead[slot, k] = noise
-            _prefetch(matrices.outputs, noise)
+            _prefetch(width, matrices.outputs, noise)
     if rule.hierarchical:
         for k in range(vocabulary.path_offsets[word], vocabulary.path_offsets[word + 1]):
-            _prefetch(matrices.nodes, vocabulary.points[k])
+            _prefetch(width, matrices.nodes, vocabulary.points[k])
 
 
 @_inlined
@@ -918,7 +855,7 @@ def _meet_many(matrix, squares, first, targets, hidden_rows, pace, scratch):
     loss, total = 0.0, np.float32(0)
     _measure_targets(matrix, first, targets, scratch)
     for slot in range(_FIRST, targets, GROUP):
-        _score_copies(width, matrix, scratch, first, slot, targets - slot)
+        _score_copies(width, matrix, scratch, first, slot, targets - slot, _FIRST)
     for c in range(-_SINGLE, hidden_rows):
         for slot in range(_FIRST, targets, GROUP):
             if c + 1 < hidden_rows:
@@ -939,10 +876,10 @@ def _meet_one(matrix, squares, first, targets, pace, scratch):
     loss, total = 0.0, np.float32(0)
     _measure_targets(matrix, first, targets, scratch)
     for slot in range(_FIRST, targets, GROUP):
-        _score(width, matrix, scratch, first, slot, targets - slot)
+        _score(width, matrix, scratch, first, slot, targets - slot, _FIRST)
         part = _pull(_FIRST, np.float32(0), first, slot, targets, squares, pace, scratch)
         loss, total = loss + part[0], total + part[1]
-        _once(width, matrix, scratch, first, slot, targets - slot)
+        _once(width, matrix, scratch, first, slot, targets - slot, _FIRST)
     return loss, total
 
 
@@ -1149,7 +1086,7 @@ def train_chunk(matrices, vocabulary, text, rule, pace, scratch):
                 following = text.first_position + index[i + 1]
                 _look_ahead(matrices, vocabulary, rule, pace, scratch, words[i + 1], following, (i + 1) & 1)
                 if i + 1 + rule.window < kept:
-                    _prefetch(matrices.inputs, words[i + 1 + rule.window])
+                    _prefetch(_width(scratch), matrices.inputs, words[i + 1 + rule.window])
             position = text.first_position + index[i]
             reach = _reach(rule, pace, position)
             contexts = _FIRST
