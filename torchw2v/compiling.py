@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
+import inspect
 import logging
 import time
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,16 @@ def kept(**options: Any) -> Callable[[Callable], Any]:
             return njit(**options)(function)
 
     return compiled
+
+
+def code_of(*modules: ModuleType) -> int:
+    """A number that changes with the source of modules.
+
+    numba keeps machine code until the file of the function that was compiled changes; what it calls from other files
+    could change unseen. So an entry is a closure of this number, which numba keeps its code under.
+    """
+    sources = b"".join(inspect.getsource(module).encode() for module in modules)
+    return int.from_bytes(hashlib.sha256(sources).digest()[:7], "big")
 
 
 @functools.cache
