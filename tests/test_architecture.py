@@ -63,11 +63,12 @@ def modules():
 
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "torchw2v.commands":
-            yield from (f"commands.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torchw2v"):
-            package = node.module in ("torchw2v", "torchw2v.plot")
-            yield (node.module + ".__init__" if package else node.module).removeprefix("torchw2v.")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "torchw2v":
+            names = {f"{node.module}.{alias.name}".removeprefix("torchw2v.") for alias in node.names}
+            yield from names & set(FLOOR)  # from a package, a module of it
+            if names - set(FLOOR):
+                package = node.module in ("torchw2v", "torchw2v.plot")
+                yield (node.module + ".__init__" if package else node.module).removeprefix("torchw2v.")
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("torchw2v"):

@@ -203,6 +203,26 @@ def test_machine_code_is_not_kept_where_no_folder_can_be_written(tmp_path):
     assert "NUMBA_CACHE_DIR" in done.stderr
 
 
+def test_machine_code_is_kept_under_the_source_of_all_that_is_compiled_in(tmp_path):
+    """What an entry calls from another file may change while the entry's own file does not."""
+    (tmp_path / "inner.py").write_text("from numba import njit\n@njit\ndef inner(): return 1\n")
+    (tmp_path / "entry.py").write_text(
+        "import inner\nfrom torchw2v.compiling import code_of, kept\n"
+        "def compiled(code):\n    @kept()\n    def entry():\n        code\n        return inner.inner()\n"
+        "    return entry\n"
+        "entry = compiled(code_of(inner))\n"
+        "print(entry(), sum(entry.stats.cache_hits.values()))\n"
+    )
+
+    def run():
+        command = [sys.executable, "entry.py"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+
+    assert [run(), run()] == [["1", "0"], ["1", "1"]]
+    (tmp_path / "inner.py").write_text("from numba import njit\n@njit\ndef inner(): return 2\n")
+    assert run() == ["2", "0"]
+
+
 def test_what_is_compiled_of_ours_is_said_before_and_after(caplog):
     def inner(number):
         return number + 1
