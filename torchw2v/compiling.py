@@ -1,4 +1,4 @@
-"""numba, an optional extra: whether it can be used, and how its machine code is kept. It is imported only when used."""
+"""numba: whether it can be used here, and how its machine code is kept. It is imported only when used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 def numba_missing() -> str | None:
     """Why nothing can be compiled by numba here, or None where it can be."""
     if importlib.util.find_spec("numba") is None:
-        return "numba is not installed (pip install 'torchw2v[numba]')"
+        return "numba is not installed (pip install numba)"
     try:
         import numba  # noqa: F401 - it refuses to be imported beside a numpy that is too new for it
     except ImportError as error:
