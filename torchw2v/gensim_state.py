@@ -226,7 +226,7 @@ def put_back(model: Word2Vec, weights: Weights) -> None:
     of_rows = (weights.input_squares, weights.output_squares, weights.node_squares)
     pairs += [(getattr(model, name), sums) for name, sums in zip(SQUARES, of_rows, strict=True) if sums is not None]
     for array, tensor in pairs:
-        array[:] = tensor.cpu().numpy()
+        torch.from_numpy(array).copy_(tensor)  # straight into the model's memory: no array in between
 
 
 def check_finite(model: Word2Vec, epoch: int) -> None:

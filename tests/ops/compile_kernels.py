@@ -34,8 +34,10 @@ CONSTANTS = {
     "SHARED": False, "PARTS": 1, "ADAGRAD": False, "WIDTH": 100,
     "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True,
 }  # fmt: skip
-TREE = {"num_warps": triton_engine._WARPS, "num_stages": triton_engine._TREE_STAGES}
-NEGATIVE = {"num_warps": triton_engine._WARPS}
+TUNING = triton_engine.TUNING
+BLOCKS = {"BD": TUNING.block, "PRECISION": "tf32"}
+TREE = {"num_warps": TUNING.warps, "num_stages": TUNING.tree_stages}
+NEGATIVE = {"num_warps": TUNING.warps, "num_stages": TUNING.stages}
 TRAINING = {  # by name: kernel, constants, options
     "skip_gram_negative": (triton_kernels.skip_gram_negative, {}, NEGATIVE),
     "cbow_negative": (triton_kernels.cbow_negative, {}, NEGATIVE),
@@ -54,11 +56,11 @@ SAMPLING = {
 
 def source_of(kernel, constants):
     names = list(inspect.signature(kernel.fn).parameters)
-    pointers = {name: "*i32" for name in names if name.startswith("p_")}
-    signature = {name: TYPES.get(name, pointers.get(name, "i32")) for name in names} | dict.fromkeys(
-        constants, "constexpr"
-    )
-    aligned = {(place,): [["tt.divisibility", 16]] for place, name in enumerate(names) if name.startswith("p_")}
+    kinds = {name: TYPES.get(name, "*i32" if name.startswith("p_") else "i32") for name in names}
+    signature = kinds | dict.fromkeys(constants, "constexpr")
+    # A chunk of a corpus may begin anywhere.
+    pointers = [k for k, name in enumerate(names) if name.startswith("p_") and name != "p_tagged"]
+    aligned = {(place,): [["tt.divisibility", 16]] for place in pointers}
     return ASTSource(kernel, signature, {(names.index(k),): v for k, v in constants.items()}, aligned)
 
 
@@ -83,6 +85,7 @@ def report(name, kernel, own, options, capability, **sizes):
         "wide_updates": r"\bREDG?\.\S*F32x4",
         "returning_atomics": r"\bATOM\w*\.",
         "wide_copies": r"\b(?:LDGSTS|LDG)\S*\.128",
+        "cached_rows": r"\b(?:LDGSTS|LDG)(?!\S*(?:BYPASS|STRONG))\S*\.128",  # in a multiprocessor's own cache
     }
     return {
         "kernel": name, "width": sizes.get("D"), "precision": sizes.get("PRECISION"),
@@ -97,16 +100,16 @@ if __name__ == "__main__":
     capability = int(sys.argv[1])
     widths = [(100, "tf32"), (128, "tf32"), (300, "tf32"), (128, "ieee")]
     reports = [
-        report(name, *how, capability, D=width, STRIDE=width, BD=64, PRECISION=precision)
+        report(name, *how, capability, D=width, STRIDE=width, BD=TUNING.block, PRECISION=precision)
         for name, how in TRAINING.items()
         for width, precision in widths
     ]
     # A small vocabulary's tree, with losses and without locks: other shapes of the same variables.
-    other = {"D": 100, "STRIDE": 100, "BD": 64, "PRECISION": "tf32", "LOSS": True, "LOCK": False, "M": 16, "TOP": 12}
+    other = {"D": 100, "STRIDE": 100, "LOSS": True, "LOCK": False, "M": 16, "TOP": 12, **BLOCKS}
     reports += [report(name, *how, capability, **other) for name, how in TRAINING.items()]
-    corrected = {"D": 128, "STRIDE": 128, "BD": 64, "PRECISION": "tf32", "SHARED": True, "PARTS": PAIR_PARTS}
+    corrected = {"D": 128, "STRIDE": 128, "SHARED": True, "PARTS": PAIR_PARTS, **BLOCKS}
     reports += [report(name, *TRAINING[name], capability, **corrected) for name in TRAINING if "cbow" in name]
-    adagrad = {"D": 128, "STRIDE": 128, "WIDTH": 128, "BD": 64, "PRECISION": "tf32", "ADAGRAD": True}
+    adagrad = {"D": 128, "STRIDE": 128, "WIDTH": 128, "ADAGRAD": True, **BLOCKS}
     reports += [report(name, *how, capability, **adagrad) for name, how in TRAINING.items()]
     reports += [report(name, *how, capability) for name, how in SAMPLING.items()]
     print(json.dumps(reports))

@@ -55,6 +55,7 @@ def test_rows_are_read_16_bytes_at_a_time_and_added_without_waiting_for_a_result
     for report in training:
         assert report["returning_atomics"] == 0 and report["updates"] > 0, report
         assert report["wide_copies"] > 0, report
+        assert report["cached_rows"] == 0, report  # a program would not see what others add to frequent rows
         if capability >= 90:  # the first with vector additions to global memory; AdaGrad adds single numbers, too
             assert report["adagrad"] or report["wide_updates"] == report["updates"], report
             assert report["wide_updates"] > 0

@@ -1,4 +1,4 @@
-"""Token ids on a device: a whole corpus that stays there, or chunks that are copied while the last one trains.
+"""Token ids on a device: a whole corpus that stays there, or chunks; copied while the chunk before trains.
 
 Ids are tagged: where a sentence begins, the sign bit is set. So 4 bytes a token are all that a device needs.
 """
@@ -14,7 +14,7 @@ from torchw2v.ops.contract import Chunk
 
 BYTES_PER_TOKEN = 4
 _SENTENCE = np.int32(-(2**31))  # the sign bit
-_PIECE = 2**26  # tokens that are tagged and copied at once while a corpus moves to the device: 256 MB
+_PIECE = 2**22  # tokens of a corpus that are tagged and copied at once on its way to the device: 16 MB
 _STAGES = 2
 
 
@@ -51,6 +51,16 @@ class _Stage:
     used: torch.cuda.Event | None = None  # the device's side may be overwritten
 
 
+@dataclass
+class _Held:
+    """A corpus on the device, of which the first `copied` tokens are there."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    there: torch.Tensor
+    copied: int = 0
+
+
 class DeviceTokens:
     """Tagged token ids on one device.
 
@@ -61,62 +71,74 @@ class DeviceTokens:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._held: tuple[np.ndarray, torch.Tensor] | None = None
+        self._held: _Held | None = None
         self._stages = [_Stage() for _ in range(_STAGES)]
         self._turn = 0
         self._in_use: _Stage | None = None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def hold(self, ids: np.ndarray, offsets: np.ndarray) -> None:
-        """Copy a corpus to the device, where it stays until another one comes; its chunks are then parts of it."""
-        if self._held is not None and self._held[0] is ids:
+        """Keep a corpus on the device until another one comes; its chunks are then parts of it.
+
+        Tokens are copied when a chunk first asks for them: training begins at once, the rest is on its way meanwhile.
+        """
+        if self.holds(ids):
             return
         self._held = None  # its memory may be needed now
         there = torch.empty(len(ids), dtype=torch.int32, device=self.device)
-        for low in range(0, len(ids), _PIECE):
-            high = min(low + _PIECE, len(ids))
-            piece = np.empty(high - low, np.int32)
-            tag_sentences(ids, offsets, low, high, piece)
-            there[low:high].copy_(torch.from_numpy(piece))
-        self._held = ids, there
+        if self._stream is not None:  # the memory may be that of a tensor which kernels still read
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        self._held = _Held(ids, offsets, there)
 
     def holds(self, ids: np.ndarray) -> bool:
-        """Whether a corpus is on the device."""
-        return self._held is not None and self._held[0] is ids
+        """Whether a corpus is kept on the device."""
+        return self._held is not None and self._held.ids is ids
 
     def tagged(self, chunk: Chunk, low: int, high: int) -> torch.Tensor:
         """Tokens [low, high) of a chunk's buffer: int32 tensor [high - low].
 
         Valid until the second call from now; call `release` when all work on it has been asked for.
         """
-        if self._held is not None and self._held[0] is chunk.token_ids:
-            return self._held[1][low:high]
-        count = high - low
-        stage = self._in_use = self._stages[self._turn]
+        held = self._held
+        if held is not None and held.ids is chunk.token_ids:
+            while held.copied < high:
+                end = min(high, held.copied + _PIECE)
+                stage, host = self._staged(held.ids, held.offsets, held.copied, end)
+                self._copy(stage, host, held.there[held.copied : end])
+                held.copied = end
+            return held.there[low:high]
+        stage, host = self._staged(chunk.token_ids, chunk.sentence_offsets, low, high)
+        self._in_use = stage
+        if self._stream is None:
+            return host
+        if len(stage.device) < len(host):
+            stage.device = torch.empty(_room(len(host)), dtype=torch.int32, device=self.device)
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))  # as in `hold`
+        elif stage.used is not None:
+            self._stream.wait_event(stage.used)
+        return self._copy(stage, host, stage.device[: len(host)])
+
+    def _staged(self, ids: np.ndarray, offsets: np.ndarray, low: int, high: int) -> tuple[_Stage, torch.Tensor]:
+        """The next stage, and tokens [low, high) tagged in its memory on the host."""
+        stage, count = self._stages[self._turn], high - low
         self._turn = (self._turn + 1) % _STAGES
         if stage.copied is not None:
-            stage.copied.synchronize()  # of the chunk before the last: waits only where the device is that far behind
+            stage.copied.synchronize()  # of the piece before the last: waits only where the device is that far behind
         if len(stage.host) < count:
             stage.host = torch.empty(_room(count), dtype=torch.int32, pin_memory=self._stream is not None)
-        tag_sentences(chunk.token_ids, chunk.sentence_offsets, low, high, stage.host[:count].numpy())
-        if self._stream is None:
-            return stage.host[:count]
-        return self._copied(stage, count, self._stream)
+        tag_sentences(ids, offsets, low, high, stage.host[:count].numpy())
+        return stage, stage.host[:count]
 
-    def _copied(self, stage: _Stage, count: int, stream: torch.cuda.Stream) -> torch.Tensor:
-        """The stage's tokens on the device; the copy runs beside the kernels that have been asked for before."""
-        current = torch.cuda.current_stream(self.device)
-        if len(stage.device) < count:
-            stage.device = torch.empty(_room(count), dtype=torch.int32, device=self.device)
-            stream.wait_stream(current)  # the memory may be that of a tensor which kernels still read
-        elif stage.used is not None:
-            stream.wait_event(stage.used)
-        with torch.cuda.stream(stream):
-            stage.device[:count].copy_(stage.host[:count], non_blocking=True)
+    def _copy(self, stage: _Stage, host: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """Copy staged tokens; on a device beside the kernels that have been asked for before."""
+        if self._stream is None:
+            return there.copy_(host)
+        with torch.cuda.stream(self._stream):
+            there.copy_(host, non_blocking=True)
         stage.copied = torch.cuda.Event()
-        stage.copied.record(stream)
-        current.wait_event(stage.copied)
-        return stage.device[:count]
+        stage.copied.record(self._stream)
+        torch.cuda.current_stream(self.device).wait_event(stage.copied)
+        return there
 
     def release(self) -> None:
         """All kernels that read the last `tagged` have been asked for: its buffer may be overwritten after them."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,33 @@ from torchw2v.ops.triton_chunks import ENTRIES, Chunks, Counted, pair_parts, pow
 from torchw2v.ops.triton_kernels import cbow_negative, hierarchical, skip_gram_negative
 
 MAX_BAG_SLOTS = 128  # slots of a CBOW tile that a program holds; wider windows take the torch operations
-_WARPS = 8  # fewer registers a thread than 4; a multiprocessor holds one or two programs anyway
-_TREE_STAGES = 2  # loads ahead in hierarchical softmax: with Triton's 3, 300 dimensions spill registers on sm_90
 _CHUNKS_AHEAD = 4  # that the host may ask for before the device has trained them
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How kernels are compiled. Speed depends on it, what is trained does not.
+
+    Attributes
+    ----------
+    warps : int
+        Of a program. Four issue two thirds of the instructions that eight do, for the same work; but with 4,096 tokens
+        in flight a multiprocessor holds one program, and eight hide its waiting better.
+    stages : int
+        Loads ahead in negative sampling.
+    tree_stages : int
+        Loads ahead in hierarchical softmax: with 3, 300 dimensions spill registers on sm_90.
+    block : int
+        Dimensions at a time; a power of two, at least 16.
+    """
+
+    warps: int = 8
+    stages: int = 3
+    tree_stages: int = 2
+    block: int = 64
+
+
+TUNING = Tuning()  # of engines made from now on; not tried on a device yet: `python -m compat.gpu --sweep` tries others
 
 
 class TritonEngine:
@@ -47,7 +72,7 @@ class TritonEngine:
         self, job: Job, device: torch.device | str = "cuda", *, precision: str = "tf32", snapshot: bool = False
     ) -> None:
         self.job, self.device = job, torch.device(device)
-        self.precision, self.snapshot = precision, snapshot
+        self.precision, self.snapshot, self.tuning = precision, snapshot, TUNING
         if job.plan.tile != power_of_two(job.plan.tile) or job.plan.group != power_of_two(job.plan.group):
             raise ValueError(f"tile {job.plan.tile} and group {job.plan.group} must be powers of two, at least 16")
         if job.plan.inputs_ahead:
@@ -170,22 +195,22 @@ class _Launch:
 
     def __init__(self, engine: TritonEngine, read: Weights, write: Weights, counted: Counted, step: Step) -> None:
         objective, plan, tables = engine.job.objective, engine.job.plan, engine.chunks.tables
-        width, kept = write.inputs.stride(0), counted.kept
+        width, kept, tuning = write.inputs.stride(0), counted.kept, engine.tuning
         self.engine, self.read, self.write, self.counted, self.tables = engine, read, write, counted, tables
         self.arguments: dict[str, Any] = {
             "p_kept": kept.tokens, "p_sizes": kept.sizes, "p_counters": counted.counters,
             "p_input_pairs": tables.pairs["inputs"],
             "p_lock": tables.share if write.input_lock is None else write.input_lock, "p_loss": engine.losses,
-            "room": kept.tokens.shape[1], "START": counted.start, "alpha": step.alpha, **kept.draws,
+            "room": kept.tokens.shape[1], "START": counted.start, "alpha": float(step.alpha), **kept.draws,
             "B": plan.step_tiles, "C": engine.chunks.counters,
         }  # fmt: skip
         # Rows are padded with zeros to whole 16 bytes: the kernels may as well train the padding, it stays zero.
         self.constants = {
             "WIDTH": write.inputs.shape[1], "ADAGRAD": engine.job.adagrad,
-            "D": width, "STRIDE": width, "BD": min(64, power_of_two(width)), "T": plan.tile, "SB": counted.slots,
-            "MAX_PULL": MAX_STALE_PULL,
+            "D": width, "STRIDE": width, "BD": min(tuning.block, power_of_two(width)),
+            "T": plan.tile, "SB": counted.slots, "MAX_PULL": MAX_STALE_PULL,
             "SHRINK": objective.shrink_windows, "LOCK": write.input_lock is not None, "LOSS": step.compute_loss,
-            "PRECISION": engine.precision, "num_warps": _WARPS, "PARTS": pair_parts(objective),
+            "PRECISION": engine.precision, "num_warps": tuning.warps, "PARTS": pair_parts(objective),
         }  # fmt: skip
         self.bags = {"MEAN": objective.cbow_mean, "SHARED": objective.shares_error}
 
@@ -230,11 +255,13 @@ class _Launch:
             programs = self._programs(-(-plan.step_tiles // groups) * plan.tile, last_step - first_step)
             skip_gram_negative[(programs,)](
                 **arguments, p_examples=counted.examples, line=counted.examples.shape[1],
-                **self.constants, **noise, G=plan.group,
+                **self.constants, **noise, G=plan.group, num_stages=engine.tuning.stages,
             )  # fmt: skip
         else:
             programs = self._programs(plan.tile, last_step - first_step)
-            cbow_negative[(programs,)](**arguments, **self.constants, **noise, **self.bags)
+            cbow_negative[(programs,)](
+                **arguments, **self.constants, **noise, **self.bags, num_stages=engine.tuning.stages
+            )
 
     def _hierarchical(self, first_step: int, last_step: int) -> None:
         """Launch the kernel of hierarchical softmax."""
@@ -249,5 +276,5 @@ class _Launch:
             p_inputs_to=self.write.inputs, p_nodes_to=self.write.nodes, **self._squares("node"), p_scratch=scratch,
             p_scratch_node=torch.empty(programs * path, dtype=torch.int32, device=self.engine.device),
             path=path, **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
-            SKIP_GRAM=objective.skip_gram, **self.bags, num_stages=_TREE_STAGES,
+            SKIP_GRAM=objective.skip_gram, **self.bags, num_stages=self.engine.tuning.tree_stages,
         )  # fmt: skip

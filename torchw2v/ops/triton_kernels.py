@@ -55,9 +55,13 @@ def _softplus(x):
 
 @triton.jit
 def _rows(p_matrix, b_index, o_d, m, D: tl.constexpr, STRIDE: tl.constexpr):
-    """Rows of a matrix at dimensions o_d: [rows, BD], zero outside the mask."""
+    """Rows of a matrix at dimensions o_d: [rows, BD], zero outside the mask.
+
+    Past the multiprocessor's own cache, which additions made by others do not reach: a frequent word's row would stay
+    in it, as it was, for as long as the program runs.
+    """
     offsets = b_index.to(tl.int64)[:, None] * STRIDE + o_d[None, :]
-    return tl.load(p_matrix + offsets, mask=m[:, None] & (o_d[None, :] < D), other=0.0)
+    return tl.load(p_matrix + offsets, mask=m[:, None] & (o_d[None, :] < D), other=0.0, cache_modifier=".cg")
 
 
 @triton.jit

@@ -87,7 +87,12 @@ def _kept(p_tagged, p_keep, o, tokens, key_1, key_2, base_low, base_high, KEEPS_
     return b_word, b_kept, b_tagged < 0
 
 
-@triton.jit(do_not_specialize=["tokens", "start", "stop", "key_1", "key_2", "base_low", "base_high"])
+# A chunk of a corpus on the device may begin anywhere: without `do_not_specialize_on_alignment` each of two variants
+# would be compiled when the first such chunk comes.
+@triton.jit(
+    do_not_specialize=["tokens", "start", "stop", "key_1", "key_2", "base_low", "base_high"],
+    do_not_specialize_on_alignment=["p_tagged"],
+)
 def count_kept(
     p_tagged, p_keep, p_blocks, p_sizes, tokens, start, stop, key_1, key_2, base_low, base_high,
     KEEPS_ALL: tl.constexpr, BLOCK: tl.constexpr,
@@ -104,7 +109,10 @@ def count_kept(
     tl.atomic_add(p_sizes + TOTAL, kept, sem="relaxed")
 
 
-@triton.jit(do_not_specialize=["tokens", "key_1", "key_2", "base_low", "base_high", "room"])
+@triton.jit(
+    do_not_specialize=["tokens", "key_1", "key_2", "base_low", "base_high", "room"],
+    do_not_specialize_on_alignment=["p_tagged"],
+)
 def compact(
     p_tagged, p_keep, p_before, p_kept, tokens, key_1, key_2, base_low, base_high, room,
     KEEPS_ALL: tl.constexpr, BLOCK: tl.constexpr,
@@ -302,7 +310,8 @@ def row_scale(p_expected, p_squares, b_row, b_counted, alpha, MAX_PULL: tl.const
     """
     b_pairs = tl.maximum(tl.load(p_expected + b_row), b_counted)
     if ADAGRAD:
-        return tl.minimum(MAX_PULL / b_pairs, alpha * tl.rsqrt(tl.load(p_squares + b_row)))
+        b_square = tl.load(p_squares + b_row, cache_modifier=".cg")  # as others leave it (triton_kernels._rows)
+        return tl.minimum(MAX_PULL / b_pairs, alpha * tl.rsqrt(b_square))
     return tl.minimum(MAX_PULL / b_pairs, alpha)
 
 
