@@ -11,7 +11,7 @@ from torchw2v.constants import COMPILED_SIZES, MAX_SEQUENTIAL_BLOCK, MOST_USES, 
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.numba_groups import Scratch
-from torchw2v.ops.numba_kernels import Matrices, Pace, Rule, Text, Vocabulary, train_chunk
+from torchw2v.ops.numba_kernels import SLOTS, Matrices, Pace, Rule, Text, Vocabulary, train_chunk
 from torchw2v.ops.numba_rows import GROUP, WHOLE
 from torchw2v.tables import alias_table, noise_probabilities
 
@@ -76,8 +76,8 @@ class NumbaEngine:
             pull=zeros(2, targets),
             row=np.zeros(targets + GROUP, np.int64),
             label=zeros(targets + GROUP),
-            ahead=np.zeros((2, self._rule.negative), np.int64),
-            ahead_of=np.full(2, -1),
+            ahead=np.zeros((SLOTS, self._rule.negative), np.int64),
+            ahead_of=np.full(SLOTS, -1),
             context=np.zeros(contexts, np.int64),
             bag=zeros(1, contexts),
             adagrad=np.zeros(0, np.float32 if self.job.adagrad else np.bool_),

@@ -35,8 +35,8 @@ class Scratch(NamedTuple):
     pull: np.ndarray  # [2, N]: g_ct
     row: np.ndarray  # [N + GROUP] int64: rows of the targets; what is behind them is read and not used
     label: np.ndarray  # [N + GROUP]: the same
-    ahead: np.ndarray  # [2, negative] int64: negatives of a center, before it is there
-    ahead_of: np.ndarray  # [2] int64: its position; -1 for none
+    ahead: np.ndarray  # [SLOTS, negative] int64: negatives of centers, before they are there
+    ahead_of: np.ndarray  # [SLOTS] int64: their positions; -1 for none
     context: np.ndarray  # [C] int64: words of the contexts
     bag: np.ndarray  # [1, C]: factors of the contexts
     adagrad: np.ndarray  # [0]: of float32 with AdaGrad, else of bool: see adapts

@@ -57,6 +57,8 @@ from torchw2v.ops.numba_rows import (
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
 _MOST = np.float32(MAX_STALE_PULL)  # AdaGrad's rates at most: what a row cap leaves to a single pair
+AHEAD = 2  # centers whose rows are asked for before it is their turn
+SLOTS = 4  # for their negatives; a power of two above AHEAD
 _ALIAS_BITS, _ALIAS_MASK = np.uint64(31), np.uint64(2**31 - 1)
 
 
@@ -156,7 +158,7 @@ def _noise_word(vocabulary, pace, position, lane):
 
 @inlined
 def _look_ahead(matrices, vocabulary, rule, pace, scratch, word, position, slot):
-    """Ask for the output rows of a center that comes next: they lie anywhere in memory. Keep its first negatives."""
+    """Ask for the output rows of a center that comes soon: they lie anywhere in memory. Keep its first negatives."""
     width = width_in(scratch)
     if rule.negative:
         prefetch(width, matrices.outputs, word)
@@ -475,6 +477,24 @@ def _with_halo(vocabulary, text, rule, pace):
 
 
 @njit(**OPTIONS)
+def _effective(vocabulary, text, pace, low, high):
+    """Tokens [low, high) that subsampling keeps: (words, their places, where each sentence ends among them)."""
+    offsets = text.sentence_offsets
+    first, last = np.searchsorted(offsets, low, side="right") - 1, np.searchsorted(offsets, high, side="left")
+    words, index = np.empty(high - low, np.int32), np.empty(high - low, np.int64)
+    ends = np.empty(last - first, np.int64)
+    at, kept = low, 0
+    for sentence in range(first, last):
+        while at < min(high, offsets[sentence + 1]):
+            if _is_kept(vocabulary, text, pace, at):
+                words[kept], index[kept] = text.token_ids[at], at
+                kept += 1
+            at += 1
+        ends[sentence - first] = kept
+    return words[:kept], index[:kept], ends
+
+
+@njit(**OPTIONS)
 def _train_chunk(matrices, vocabulary, text, rule, pace, scratch):
     """Train the centers of a chunk, one after another.
 
@@ -483,44 +503,37 @@ def _train_chunk(matrices, vocabulary, text, rule, pace, scratch):
     (effective words, pairs, loss, sum of all scores: NaN or infinite if any of them was)
     """
     low, high = _with_halo(vocabulary, text, rule, pace)
-    words = np.empty(high - low, np.int32)
-    index = np.empty(high - low, np.int64)
-    kept = begin = 0  # effective tokens so far, and the first of the sentence
+    words, index, ends = _effective(vocabulary, text, pace, low, high)
+    kept, begin, looked = len(words), FIRST, FIRST
     effective = pairs = 0
     loss, total = 0.0, 0.0
-    sentence = np.searchsorted(text.sentence_offsets, low, side="right") - 1
-    at = low
     _copy_top(matrices, scratch)
-    while at < high:
-        end_of_sentence = min(high, text.sentence_offsets[sentence + 1])
-        begin = kept
-        while at < end_of_sentence:
-            if _is_kept(vocabulary, text, pace, at):
-                words[kept], index[kept] = text.token_ids[at], at
-                kept += 1
-            at += 1
-        for i in range(begin, kept):
+    for end in ends:
+        for i in range(begin, end):
             if not text.start <= index[i] < text.stop:
                 continue
             effective += 1
-            if i + 1 < kept:
-                following = text.first_position + index[i + 1]
-                _look_ahead(matrices, vocabulary, rule, pace, scratch, words[i + 1], following, (i + 1) & 1)
-                if i + 1 + rule.window < kept:
-                    prefetch(width_in(scratch), matrices.inputs, words[i + 1 + rule.window])
+            # Into the next sentence, too: the first centers of a short one would be late else.
+            for k in range(max(i, looked), min(i + 1 + AHEAD, kept)):
+                _look_ahead(
+                    matrices, vocabulary, rule, pace, scratch, words[k], text.first_position + index[k], k % SLOTS
+                )
+                looked = k + 1
+            if i + AHEAD + rule.window < kept:
+                prefetch(width_in(scratch), matrices.inputs, words[i + AHEAD + rule.window])
             position = text.first_position + index[i]
             reach = _reach(rule, pace, position)
             contexts = FIRST
-            for j in range(max(begin, i - reach), min(kept, i + reach + 1)):
+            for j in range(max(begin, i - reach), min(end, i + reach + 1)):
                 if j != i:
                     scratch.context[contexts] = words[j]
                     contexts += 1
             if contexts == 0:
                 continue
-            part = _train_center(matrices, vocabulary, rule, pace, scratch, words[i], position, i & 1, contexts)
+            part = _train_center(matrices, vocabulary, rule, pace, scratch, words[i], position, i % SLOTS, contexts)
             pairs += contexts if rule.skip_gram else 1
             loss, total = loss + part[0], total + part[1]
-        sentence += 1
+        begin = end
     for k in range(len(scratch.top)):
         _bring_together(matrices, scratch, k)
     return effective, pairs, loss, total
