@@ -17,6 +17,16 @@ SHORT_CELL = re.compile(r"<td>([^<]{1,16}|<code>[^<]{1,22}</code>)</td>")
 DISPLAY = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.S)
 
 
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Give the gallery's programs the width of the table of contents, so that their lines are shown whole on a desktop.
+
+    Called by mkdocs for each page; the pages themselves are made by compat.gallery and seen on GitHub, too.
+    """
+    if page.file.src_uri.startswith("gallery/"):
+        page.meta["hide"] = ["toc"]
+    return markdown
+
+
 def on_page_content(content: str, **_: Any) -> str:
     """Replace what arithmatex has marked as formulas, and mark short cells; called by mkdocs for each page."""
     content = SHORT_CELL.sub(r'<td class="short">\1</td>', content)

@@ -19,7 +19,9 @@ class EmbeddingLayer(NamedTuple):
     Attributes
     ----------
     embedding : torch.nn.Embedding
+        A copy of the vectors, with the special tokens' rows.
     vocabulary : TokenVocabulary
+        Which row is whose.
     """
 
     embedding: torch.nn.Embedding

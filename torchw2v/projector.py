@@ -25,6 +25,7 @@ def export_projector(
     Parameters
     ----------
     vectors : gensim.models.KeyedVectors
+        `model.wv`, `model.output_vectors`, loaded ones.
     log_dir : path
         A folder, which may hold the scalars of a `TensorBoardWriter` as well. A crash leaves each file that was there
         whole, and the list of what the projector shows is written last.

@@ -101,6 +101,7 @@ def most_similar_batch(
     Parameters
     ----------
     wv : gensim.models.KeyedVectors
+        Whose rows are compared: `model.wv`, `model.output_vectors`, loaded ones.
     keys : iterable of queries, or float array [Q, D]
         Each is what `most_similar` takes as `positive`: a key, a vector [D], or a list of keys, vectors and
         (key, weight) pairs.

@@ -226,6 +226,7 @@ class Saving(Word2Vec):
         Parameters
         ----------
         path : path
+            What `save_safetensors` has written.
         device, engine : optional
             Replace the saved settings.
 
@@ -271,6 +272,7 @@ class Saving(Word2Vec):
         Parameters
         ----------
         model : gensim.models.Word2Vec
+            Trained or not; one of ours is taken, too.
         device, engine, deterministic, progress_bar : optional
             As in the constructor.
         objective, cbow_gradient, optimizer : str, optional

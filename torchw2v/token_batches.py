@@ -20,6 +20,7 @@ class TokenBatch(NamedTuple):
     ids : int64 tensor [B, L]
         Rows of the embedding; behind a list's end the padding row. L is the longest list's length.
     lengths : int64 tensor [B]
+        Tokens of each list that have a row.
     mask : bool tensor [B, L]
         True where there is a token.
     """
@@ -113,7 +114,9 @@ class TokenDataset(Dataset):
     Parameters
     ----------
     token_lists : iterable of token lists
+        Read once, and kept as rows.
     vocabulary : TokenVocabulary
+        As `to_embedding` gives it.
     targets : sequence, optional
         What a model shall say of each list: labels, numbers, tensors.
 

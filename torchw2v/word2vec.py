@@ -342,6 +342,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
         Returns
         -------
         matplotlib.figure.Figure
+            For `figure.savefig(path)`; a notebook shows it.
 
         Raises
         ------
@@ -466,6 +467,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
         keys : iterable of queries
             Each a key, a vector, or a list of them.
         topn : int or None
+            Answers to each query. None: the similarities of all rows.
         device : str or torch.device, optional
             Where the products are made; the model's own device if not given.
         **options

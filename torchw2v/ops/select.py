@@ -27,11 +27,12 @@ class Choice:
     Attributes
     ----------
     device : torch.device
+        Where the run is trained.
     engine : str
         "reference", "torch", "numba", "triton" (products in TF32) or "triton-ieee" (products in float32); "softmax" for
         the full softmax.
     reason : str
-        Why these, for the log and for `model.engine_reason`.
+        Why these, for the log and for `model.running_on`.
     ordered : bool
         Rows are added in the same order every time, on a CUDA device.
     """

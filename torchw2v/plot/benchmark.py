@@ -57,6 +57,7 @@ def benchmark_bars(
     Returns
     -------
     matplotlib.figure.Figure
+        For `figure.savefig(path)`; a notebook shows it.
 
     Raises
     ------

@@ -42,6 +42,7 @@ def frequency_and_norm(
     Returns
     -------
     matplotlib.figure.Figure
+        For `figure.savefig(path)`; a notebook shows it.
 
     Raises
     ------

@@ -74,6 +74,7 @@ def word_map(
     Returns
     -------
     matplotlib.figure.Figure
+        For `figure.savefig(path)`; a notebook shows it.
 
     Raises
     ------
