@@ -2,11 +2,14 @@
 
     python -m compat.gpu --corpus enwiki.txt.xz --csv rows.csv --plot roofline.png
     python -m compat.gpu --smoke        # everything tiny, on a CPU: does the command itself work?
+    python -m compat.gpu --corpus enwiki.txt.xz --sweep     # instead: which settings are fastest, and how good
+    python -m compat.gpu --corpus enwiki.txt.xz --profile   # instead: where the time goes, kernel by kernel
 
 What is timed is `train()` alone, with the device idle before and after: raw words/s (words read, before subsampling)
 and effective ones (after it). Our side trains on token ids, gensim on token lists, since that is what each has after
 its vocabulary is built; what encoding costs is in the part "end-to-end", from text file to saved vectors. Each part has
-a share of the time budget; what does not fit is named at the end as SKIPPED.
+a share of the time budget; what does not fit is named at the end as SKIPPED. A part that ends in an error is named as
+FAILED, the next one comes all the same, and rows are written as they come; the exit code is 1 then.
 
 The table is made with `--engine`, and its first dimension once more with `--compare-engine`: products in TF32 and in
 float32, speed and quality side by side.
@@ -14,7 +17,6 @@ float32, speed and quality side by side.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import logging
 import os
@@ -24,7 +26,6 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,187 +33,19 @@ import gensim
 import torch
 from gensim.models.word2vec import LineSentence
 
-from compat.analogies import analogies
-from compat.bench import MODES, append_rows, read_corpus, similarities, timed_train
+from compat.bench import timed_train
 from compat.gpu_arguments import arguments
+from compat.gpu_profile import profile_modes
+from compat.gpu_runs import Acceptance, Clock, Text, measured, scores, warm_up
+from compat.gpu_sweep import sweep, sweep_table
 from compat.ids import IdSentences, IdWord2Vec
-from compat.report import COLUMNS, OURS, SIDES, end_to_end_table, facts_of, picture, say, settler, speed_table
-from compat.zipf import prefix, zipf_corpus
+from compat.report import OURS, SIDES, end_to_end_table, facts_of, picture, say, settler, speed_table
+from compat.zipf import zipf_corpus
 from torchw2v import TorchWord2Vec
-from torchw2v.corpus import ScannedCorpus
-from torchw2v.scan import scan
 
 # Shares of the time left when a part begins; what a part leaves is there for the next ones.
 TEST_SHARE, TABLE_SHARE, COMPARE_SHARE, PTB_SHARE, ZIPF_SHARE = 0.3, 0.6, 0.3, 0.3, 0.7
 MAX_TEST_PROCESSES = 8
-WARM_EPOCHS = 2  # the first compiles kernels, the second tells how long a run will take
-WARM_WORDS = 2_000_000  # of a corpus in a warm-up; a hundredth of it still holds more tokens than may be in flight
-# A guess for the first gensim run, before one is measured: half of its slowest mode at 100 dimensions in
-# docs/benchmarks.md, where two workers share two cores.
-GENSIM_WORDS_PER_WORKER = 125_000
-
-
-# ---- one acceptance --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A deadline, `ends`, on the clock of time.perf_counter."""
-
-    ends: float
-
-    @classmethod
-    def of(cls, seconds: float) -> Clock:
-        """A deadline so many seconds from now."""
-        return cls(time.perf_counter() + seconds)
-
-    def left(self) -> float:
-        """Seconds."""
-        return self.ends - time.perf_counter()
-
-    def share(self, fraction: float) -> Clock:
-        """A nearer deadline, after this fraction of the time that is left."""
-        return Clock.of(self.left() * fraction)
-
-
-@dataclass(frozen=True)
-class Text:
-    """A corpus that both sides train on.
-
-    Attributes
-    ----------
-    name : str
-    sentences : list of lists of str
-    scanned : ScannedCorpus
-    """
-
-    name: str
-    sentences: list[list[str]]
-    scanned: ScannedCorpus
-
-    @classmethod
-    def read(cls, path: Path, words: int | None) -> Text:
-        """Whole sentences of a file, up to a number of words."""
-        sentences = read_corpus(path, words)
-        return cls(path.name, sentences, scan(sentences, lambda *_: None))
-
-
-@dataclass
-class Acceptance:
-    """What was asked for, where it runs, and what has been found so far.
-
-    Attributes
-    ----------
-    args : argparse.Namespace
-    facts : dict
-        Columns that are the same in every row: hardware, versions, commit, date.
-    rows : list of dict
-        One for each timed run.
-    skipped : list of str
-        What was left out, and why.
-    tests : str
-        Counts of the GPU tests.
-    tests_failed : bool
-    """
-
-    args: argparse.Namespace
-    facts: dict[str, Any]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    tests: str = "not run (--no-tests)"
-    tests_failed: bool = False
-
-    @property
-    def device(self) -> torch.device:
-        """Where our side trains."""
-        return torch.device(self.args.device)
-
-    @property
-    def machine(self) -> str:
-        """The name of the GPU, or "cpu"."""
-        return self.facts["gpu"] if self.device.type == "cuda" else self.args.device
-
-    def settings(self, mode: str, dim: int, side: str, seed: int, engine: str | None = None) -> dict[str, Any]:
-        """Arguments of a model; ours with `--engine` if no other is given."""
-        same = {**MODES[mode], "vector_size": dim, "epochs": self.args.epochs, "workers": self.args.gensim_workers}
-        ours = {"device": self.args.device, "engine": engine or self.args.engine} if side == OURS else {}
-        return {**same, **ours, "seed": seed}
-
-    def add(self, part: str, corpus: str, mode: str, side: str, model: Any, **cells: Any) -> None:
-        """Keep a row, with the settings of its model, and show it."""
-        row = {
-            "part": part, "corpus": corpus, "mode": mode, "side": side, "seed": model.seed,
-            "engine": model.engine if side == OURS else "gensim",
-            "device": self.args.device if side == OURS else "cpu",
-            "vector_size": model.vector_size, "window": model.window, "negative": model.negative,
-            "sample": model.sample, "epochs": model.epochs, "workers": model.workers, "vocabulary": len(model.wv),
-            **cells, **self.facts,
-        }  # fmt: skip
-        self.rows.append({name: row.pop(name, "") for name in COLUMNS})
-        assert not row, f"no column for {sorted(row)}"
-        speed, seconds = cells["raw_words_per_s"], cells["seconds"]
-        who = f"{side} ({model.engine})" if side == OURS else side
-        say(f"  {part} {corpus} {mode} D={model.vector_size} {who}: {speed:,.0f} raw words/s, {seconds:.2f} s")
-
-    def skip(self, what: str, why: str) -> None:
-        """Keep what was left out, and show it."""
-        self.skipped.append(f"{what}: {why}")
-        say(f"  SKIPPED {self.skipped[-1]}")
-
-    def fits(self, seconds: float | None, clock: Clock, what: str) -> bool:
-        """Whether something still fits into the time of its part; noted as skipped if not. None: nobody knows."""
-        left = max(clock.left(), 0.0)
-        if left and (seconds is None or seconds <= left):
-            return True
-        need = "" if seconds is None else f", {seconds:.0f} s expected"
-        self.skip(what, f"no time left (budget {self.args.budget:.0f} s; {left:.0f} s left for this part{need})")
-        return False
-
-    def expected_rate(self, side: str, mode: str, dim: int) -> float | None:
-        """Raw words/s to expect, from the last run of the same mode; the work grows with the dimensions."""
-        engine = self.args.engine if side == OURS else "gensim"
-        known = [row for row in self.rows if (row["side"], row["mode"], row["engine"]) == (side, mode, engine)]
-        if known:
-            return float(known[-1]["raw_words_per_s"] * min(1.0, known[-1]["vector_size"] / dim))
-        return None if side == OURS else GENSIM_WORDS_PER_WORKER * self.args.gensim_workers * min(1.0, 100 / dim)
-
-
-# ---- our side --------------------------------------------------------------------------------------------------------
-
-
-def measured(job: Acceptance, model: IdWord2Vec, ids: IdSentences) -> dict[str, Any]:
-    """Train our model: speed, peak memory on the device, bandwidth."""
-    on_gpu, wait = job.device.type == "cuda", settler(job.device)
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(job.device)
-    timing = timed_train(model, ids, total_examples=len(ids), settle=wait)
-    moved = model.traffic()
-    rate = moved * timing["effective_words_per_s"]
-    return {
-        **timing,
-        "words": int(ids.raw_offsets[-1]),
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(job.device) if on_gpu else "",
-        "bytes_per_token": moved,
-        "bandwidth_bytes_per_s": rate,
-        "roofline_fraction": rate / job.facts["copy_bytes_per_s"],
-    }
-
-
-def warm_up(model: IdWord2Vec, ids: IdSentences) -> float:
-    """Train on the start of a corpus, which compiles what training needs; returns the raw words/s to expect."""
-    start = IdSentences.of(prefix(ids, WARM_WORDS))
-    epochs, model.epochs = model.epochs, WARM_EPOCHS
-    model.train(start, total_examples=len(start), epochs=WARM_EPOCHS)
-    model.epochs = epochs
-    return float(model.training_history[-1]["raw_words"] / model.training_history[-1]["seconds"])
-
-
-def scores(job: Acceptance, wv: Any) -> dict[str, float]:
-    """The quality of vectors."""
-    return {**similarities(wv), "analogies": analogies(wv, job.device)}
-
-
-# ---- the parts -------------------------------------------------------------------------------------------------------
 
 
 def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
@@ -244,8 +77,12 @@ def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
 
 
 def measure(job: Acceptance, clock: Clock) -> None:
-    """All parts, one after the other."""
+    """All parts, one after the other; or the sweep or the profile in their place."""
     args = job.args
+    if args.sweep or args.profile:
+        part = sweep if args.sweep else profile_modes
+        part(job, Text.read(args.corpus, args.words), clock)
+        return
     if not args.no_tests:
         say("GPU tests ...")
         passed, job.tests = run_gpu_tests(Path(__file__).parent.parent, clock.left() * TEST_SHARE)
@@ -257,7 +94,7 @@ def measure(job: Acceptance, clock: Clock) -> None:
         compare_engines(job, text, clock.share(COMPARE_SHARE))
     if args.ptb:
         measure_text(job, Text.read(args.ptb, None), clock.share(PTB_SHARE))
-    measure_zipf(job, clock.share(ZIPF_SHARE))
+    job.attempt("zipf", measure_zipf, job, clock.share(ZIPF_SHARE))
     measure_end_to_end(job, args.corpus, clock)
 
 
@@ -267,15 +104,17 @@ def measure_text(job: Acceptance, corpus: Text, clock: Clock) -> None:
     counts = corpus.scanned.counts()
     for dim in job.args.dims:
         for mode in job.args.modes:
-            measure_ours(job, corpus, counts, mode, dim, clock)
-            measure_gensim(job, corpus, counts, mode, dim, clock)
+            cell = f"{corpus.name} {mode} D={dim}"
+            job.attempt(f"{cell} {OURS}", measure_ours, job, corpus, counts, mode, dim, clock)
+            job.attempt(f"{cell} gensim", measure_gensim, job, corpus, counts, mode, dim, clock, on_device=False)
 
 
 def compare_engines(job: Acceptance, corpus: Text, clock: Clock) -> None:
     """All modes at the first dimension once more, with the other engine."""
-    counts = corpus.scanned.counts()
+    counts, dim, engine = corpus.scanned.counts(), job.args.dims[0], job.args.compare_engine
     for mode in job.args.modes:
-        measure_ours(job, corpus, counts, mode, job.args.dims[0], clock, job.args.compare_engine)
+        what = f"{corpus.name} {mode} D={dim} {OURS} ({engine})"
+        job.attempt(what, measure_ours, job, corpus, counts, mode, dim, clock, engine)
 
 
 def measure_ours(
@@ -361,30 +200,34 @@ def measure_end_to_end(job: Acceptance, path: Path, clock: Clock) -> None:
 
     Our side keeps what it encoded; gensim reads the file again each epoch, and that is in its time to train.
     """
-    mode, dim = "sg-ns", job.args.dims[0]
     for side in SIDES:
         what = f"end to end {path.name} {side}"
-        if not job.fits(None, clock, what):
-            continue
-        make = gensim.models.Word2Vec if side == "gensim" else TorchWord2Vec
-        began = time.perf_counter()
-        model = make(**job.settings(mode, dim, side, seed=1))
-        lines = LineSentence(str(path))
-        model.build_vocab(lines)
-        read_seconds = time.perf_counter() - began
-        rate = job.expected_rate(side, mode, dim)
-        whole = model.corpus_total_words * model.epochs / rate if rate else None
-        if not job.fits(whole, clock, what):
-            continue
-        timing = timed_train(model, lines, settle=settler(job.device))
-        trained = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            model.wv.save_word2vec_format(str(Path(folder) / "vectors.bin"), binary=True)
-        saved = time.perf_counter()
-        job.add(
-            "end-to-end", path.name, mode, side, model, words=model.corpus_total_words, read_seconds=read_seconds,
-            save_seconds=saved - trained, wall_seconds=saved - began, **timing,
-        )  # fmt: skip
+        job.attempt(what, _end_to_end, job, path, side, clock, what, on_device=side == OURS)
+
+
+def _end_to_end(job: Acceptance, path: Path, side: str, clock: Clock, what: str) -> None:
+    mode, dim = "sg-ns", job.args.dims[0]
+    if not job.fits(None, clock, what):
+        return
+    make = gensim.models.Word2Vec if side == "gensim" else TorchWord2Vec
+    began = time.perf_counter()
+    model = make(**job.settings(mode, dim, side, seed=1))
+    lines = LineSentence(str(path))
+    model.build_vocab(lines)
+    read_seconds = time.perf_counter() - began
+    rate = job.expected_rate(side, mode, dim)
+    whole = model.corpus_total_words * model.epochs / rate if rate else None
+    if not job.fits(whole, clock, what):
+        return
+    timing = timed_train(model, lines, settle=settler(job.device))
+    trained = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        model.wv.save_word2vec_format(str(Path(folder) / "vectors.bin"), binary=True)
+    saved = time.perf_counter()
+    job.add(
+        "end-to-end", path.name, mode, side, model, words=model.corpus_total_words, read_seconds=read_seconds,
+        save_seconds=saved - trained, wall_seconds=saved - began, **timing,
+    )  # fmt: skip
 
 
 def write_report(job: Acceptance) -> None:
@@ -393,19 +236,23 @@ def write_report(job: Acceptance) -> None:
     say("\n" + ", ".join(f"{name} {value}" for name, value in job.facts.items() if "bytes" not in name))
     promised = f" (data sheet {sheet / 1e9:,.0f})" if sheet else ""
     say(f"memory bandwidth: {job.facts['copy_bytes_per_s'] / 1e9:,.0f} GB/s in a copy{promised}")
-    say(f"GPU tests: {job.tests}\n\n{speed_table(rows)}\n\n{end_to_end_table(rows)}\n")
+    if args.sweep:
+        say(sweep_table(rows))
+    elif not args.profile:
+        say(f"GPU tests: {job.tests}\n\n{speed_table(rows)}\n\n{end_to_end_table(rows)}\n")
     if args.csv and rows:
-        append_rows(args.csv, rows)
         say(f"{len(rows)} rows written to {args.csv}")
     if args.plot:
         missing = picture(rows, f"torchw2v, engine {args.engine!r} on {job.machine}", args.plot)
         say(f"{args.plot}: {missing or 'written'}")
     for line in job.skipped:
         say(f"SKIPPED {line}")
+    for line in job.failures:
+        say(f"FAILED {line}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the acceptance. Returns the exit code: 1 if GPU tests failed, else 0."""
+    """Run the acceptance. Returns the exit code: 1 if GPU tests or a part failed, else 0."""
     args = arguments(argv, __doc__ or "")
     log = logging.getLogger("gensim")
     level = log.level
@@ -417,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:  # what was measured before an error is not lost
         write_report(job)
         log.setLevel(level)
-    return int(job.tests_failed)
+    return int(job.failed)
 
 
 if __name__ == "__main__":

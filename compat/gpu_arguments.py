@@ -86,6 +86,11 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--device", default="cuda", help="of ours (default cuda)")
     add("--engine", default="triton", help="of ours (default triton)")
     add("--compare-engine", default="triton-ieee", help="to compare it with (default triton-ieee); the same: none")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--sweep", action="store_true", help="only compare settings of the kernels (compat/gpu_sweep.py)"
+    )
+    instead.add_argument("--profile", action="store_true", help="only show where the time of an epoch goes")
     add("--no-tests", action="store_true", help="leave out `pytest -m 'gpu and not slow'`")
     add("--commit", help="what the rows name as commit, where the source is no checkout")
     add("--csv", type=_rows_file, help="append the rows to this file")

@@ -22,7 +22,8 @@ SIDES = (OURS, "gensim")
 COLUMNS = (
     "part", "corpus", "mode", "side", "seed", "engine", "device", "vector_size", "window", "negative", "sample",
     "epochs", "workers", "words", "vocabulary", "seconds", "cpu_seconds", "raw_words_per_s", "effective_words_per_s",
-    "read_seconds", "save_seconds", "wall_seconds", "peak_memory_bytes", "bytes_per_token", "bandwidth_bytes_per_s",
+    "loop_raw_words_per_s", "read_seconds", "save_seconds", "wall_seconds", "peak_memory_bytes", "bytes_per_token",
+    "bandwidth_bytes_per_s",
     "roofline_fraction", *QUALITIES, "copy_bytes_per_s", "datasheet_bytes_per_s", "gpu", "driver", "cpu", "python",
     "torch", "triton", "gensim", "numpy", "commit", "date", "note",
 )  # fmt: skip
@@ -96,9 +97,10 @@ def medians(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]
 
 def speed_table(rows: list[dict[str, Any]]) -> str:
     """The parts "table" and "zipf", a line a cell, gensim's quality in brackets behind ours."""
-    cells = medians([row for row in rows if row["part"] != "end-to-end"])
+    cells = medians([row for row in rows if row["part"] in ("table", "zipf")])
     head = (
-        f"{'corpus':<20} {'mode':<8} {'D':>4} {'engine':<11} {'runs':>4} {'raw words/s':>13} {'effective':>13}"
+        f"{'corpus':<20} {'mode':<8} {'D':>4} {'engine':<11} {'runs':>4} {'raw words/s':>13} {'in the loop':>13}"
+        f" {'effective':>13}"
         f" {'gensim':>12} {'ratio':>6} {'GB/s':>7} {'roof':>6} {'peak MB':>8}"
     ) + "".join(f"  {name + ' (g.)':>16}" for name in QUALITIES)
     lines = [head]
@@ -113,6 +115,7 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
         )
         lines.append(
             f"{corpus:<20} {mode:<8} {dim:>4} {engine:<11} {ours.get('runs', 0):>4} {number(speeds[0], ',.0f'):>13}"
+            f" {number(ours.get('loop_raw_words_per_s'), ',.0f'):>13}"
             f" {number(ours.get('effective_words_per_s'), ',.0f'):>13} {number(speeds[1], ',.0f'):>12} {ratio:>6}"
             f" {number(ours.get('bandwidth_bytes_per_s'), ',.1f', 1e9):>7}"
             f" {number(ours.get('roofline_fraction'), '.2%'):>6}"

@@ -10,13 +10,15 @@ import torch
 from gensim.models import KeyedVectors
 from gensim.test.utils import datapath
 
-from compat import gpu
+from compat import gpu, gpu_sweep
 from compat.analogies import analogies
 from compat.bench import MODES, QUALITIES
+from compat.gpu_runs import Acceptance
 from compat.ids import IdSentences, IdWord2Vec
 from compat.report import COLUMNS
 from compat.roofline import bytes_per_token, datasheet_bandwidth, rows_per_token
 from compat.zipf import LONGEST, SHORTEST, expected_counts, prefix, quantiles, zipf_corpus
+from torchw2v import schedule
 from torchw2v.ops.contract import Objective
 
 ZIPF_WORDS = 100_000
@@ -94,6 +96,60 @@ def test_what_does_not_fit_into_the_budget_is_named(tmp_path, monkeypatch, capsy
         assert f"SKIPPED lee_background.cor {mode} D=16 torchw2v (numba): no time left" in said
     assert "SKIPPED zipf 200,000 words: no time left" in said
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3  # the header and both ends
+
+
+def test_a_part_that_fails_is_named_and_the_others_come(tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise ValueError("no corpus today")
+
+    monkeypatch.setattr(gpu, "zipf_corpus", broken)
+    rows = tmp_path / "rows.csv"
+    assert gpu.main(["--smoke", "--modes", "sg-ns", "--csv", str(rows)]) == 1
+    assert "FAILED zipf: ValueError: no corpus today" in capsys.readouterr().out
+    with rows.open(newline="") as lines:
+        parts = [row["part"] for row in csv.DictReader(lines)]
+    assert parts == ["table", "table", "table", "end-to-end", "end-to-end"]
+
+
+def test_what_needs_a_device_is_skipped_once_it_does_not_answer():
+    called = []
+    job = Acceptance(SimpleNamespace(device="cuda", csv=None), {})
+    job.lost = "zipf"
+    job.attempt("ours", pytest.fail, "called")
+    job.attempt("gensim", called.append, "on the CPU", on_device=False)
+    assert job.skipped == ["ours: the device does not answer since zipf"]
+    assert called == ["on the CPU"] and not job.failed
+
+
+def test_sweep_tries_settings_and_leaves_them_as_they_were(tmp_path, monkeypatch, capsys):
+    was = dict(vars(schedule))
+    tried = (gpu_sweep.Variation(), gpu_sweep.Variation(in_flight=128, chunk=4096, warps=4))
+    monkeypatch.setattr(gpu_sweep, "VARIATIONS", tried)
+    rows = tmp_path / "rows.csv"
+    assert gpu.main(["--smoke", "--sweep", "--modes", "cbow-ns", "--csv", str(rows)]) == 0
+    with rows.open(newline="") as lines:
+        found = [(row["part"], row["corpus"], row["note"]) for row in csv.DictReader(lines)]
+    corpora = ("lee_background.cor", "zipf-1000")
+    notes = ("as it is", "in_flight=128 chunk=4096 warps=4")
+    assert found == [("sweep", corpus, note) for corpus in corpora for note in notes]
+    assert dict(vars(schedule)) == was
+    said = capsys.readouterr().out
+    assert all(said.count(note) >= 2 for note in notes)
+
+
+def test_settings_of_a_sweep_reach_plan_and_kernels():
+    triton_engine = pytest.importorskip("torchw2v.ops.triton_engine", reason="triton is not made for this platform")
+    tuning = triton_engine.TUNING
+    with gpu_sweep.applied(gpu_sweep.Variation(in_flight=512, warps=2, stages=1, block=16), "triton"):
+        assert vars(triton_engine.TUNING) == {"warps": 2, "stages": 1, "tree_stages": 1, "block": 16}
+        assert schedule.MAX_IN_FLIGHT == schedule.MAX_IN_FLIGHT_TREE_DEVICE == 512
+    assert triton_engine.TUNING is tuning
+
+
+def test_profile_shows_where_the_time_goes(capsys):
+    assert gpu.main(["--smoke", "--profile", "--modes", "sg-ns"]) == 0
+    said = capsys.readouterr().out
+    assert "profile of sg-ns D=16" in said and "aten::" in said
 
 
 def test_without_cuda_the_exit_code_is_2_and_the_message_names_smoke(monkeypatch, capsys):
