@@ -15,7 +15,7 @@ FLOORS = [
     {"projector", "plot.benchmark", "plot.course", "plot.frequency", "plot.maps"},
     {"ops.draws", "ops.contract", "ops.losses", "ops.numba_rows"},
     {"corpus", "embedding", "tables", "vocabulary", "word_table"},
-    {"text", "token_file", "word_kernels"},
+    {"text", "token_file", "word_kernels", "token_kernels"},
     {"source", "token_lists"},
     {"scan"},
     {"corpus_cache", "encoding", "ops.sampling", "ops.reference", "ops.row_sums", "ops.trees"},

@@ -154,7 +154,6 @@ def test_compiled_loop_gives_what_numpy_gives():
         for name in ("ids", "line_ends"):
             assert np.array_equal(getattr(compiled.piece, name), getattr(plain.piece, name)), name
         assert np.array_equal(compiled.unknown, plain.unknown)
-        assert compiled.letters == plain.letters
         for i in range(len(plain.words)):
             assert compiled.words.bytes_at(i) == plain.words.bytes_at(i)
         table.add(plain.words)
@@ -162,7 +161,7 @@ def test_compiled_loop_gives_what_numpy_gives():
 
 @settings(max_examples=200, deadline=None)
 @given(
-    words=st.lists(st.binary(min_size=1, max_size=80), max_size=80),
+    words=st.lists(st.binary(max_size=80), max_size=80),
     cuts=st.lists(st.integers(0, 80), max_size=4),
     multiplier=st.sampled_from([0, 1, 2**63, int(word_table.MULTIPLIER)]),
 )

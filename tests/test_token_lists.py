@@ -1,4 +1,4 @@
-"""Lists of token lists: the same ids through joined text as through a dictionary."""
+"""Lists of token lists: the same ids through compiled loops as through a dictionary."""
 
 import sys
 from collections import defaultdict
@@ -32,9 +32,8 @@ class Shout(str):
 @pytest.fixture(autouse=True, params=ROADS)
 def small_batches(request, monkeypatch):
     monkeypatch.setattr(token_lists, "_TOKENS_TO_COMPILE_FOR", 0 if request.param else sys.maxsize)
-    monkeypatch.setattr(token_lists, "_SENTENCES_OF_ONE_THREAD", 1)
-    monkeypatch.setattr(token_lists, "_BATCH_SENTENCES", 3)
     monkeypatch.setattr(token_lists, "_BATCH_TOKENS", 5)
+    monkeypatch.setattr(token_lists, "_BATCH_BYTES", 12)
 
 
 def assert_encoded_as_by_a_dictionary(sentences, workers):
@@ -65,6 +64,8 @@ ODD = {
     "no-break space": [["a\xa0b", "a"]],
     "lone surrogates": [["\ud800", "a"]],
     "NUL": [["\x00", "a\x00", "a"]],
+    "letters of one, two and four bytes": [["é" * n + letter for n in range(9) for letter in "eéж日😀"]],
+    "words of 1 to 80 letters": [["x" * n for n in range(80)], ["x" * n + "é" for n in range(80)]],
     "members of an Enum": [[Tag.A, Tag.B]],
     "words of another equality": [[Shout("q"), "q", Shout("q")]],
     "numpy strings": [[np.str_("a"), np.str_("z")]],
@@ -78,13 +79,35 @@ def test_tokens_of_any_kind(kind, where, workers):
     assert_encoded_as_by_a_dictionary(PLAIN[:where] + ODD[kind] * 2 + PLAIN[where:], workers)
 
 
-tokens = st.one_of(st.text("ab \n\x00é\u3000", max_size=3), st.integers(0, 3), st.text("xyz", min_size=1, max_size=20))
+tokens = st.one_of(
+    st.text("ab \n\x00é\u3000", max_size=3),
+    st.text(st.characters(), max_size=4),  # all that Unicode has, lone surrogates too
+    st.text("xyz", min_size=1, max_size=20),
+    st.text("xyzéж日😀", min_size=60, max_size=70),
+    st.integers(0, 3),
+)
 
 
 @settings(max_examples=200, deadline=None)
 @given(sentences=st.lists(st.lists(tokens, max_size=12), max_size=20), workers=st.sampled_from([1, 2]))
 def test_any_tokens(sentences, workers):
     assert_encoded_as_by_a_dictionary(sentences, workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sentences_of_any_kind_after_lists(workers):
+    for sentence in ("ab", np.array(["a", "b"]), {"a": 1, "b": 2}.keys()):
+        scanned = scan([*PLAIN, sentence, ["b"]], lambda *_: None, workers=workers)
+        assert list(map(scanned.words.__getitem__, scanned.ids))[-3:] == ["a", "b", "b"]
+        encoded = encode([*PLAIN, sentence, ["b"]], {"a": 5, "b": 4}, workers=workers)
+        assert encoded.token_ids[-3:].tolist() == [5, 4, 4]
+
+
+def test_a_list_that_changes_while_it_is_read_is_read_as_it_is_then():
+    sentences = [["a"] * 4 for _ in range(50)]
+    scanned = scan(sentences, lambda *_: sentences.pop(), every=5)
+    assert scanned.ids.tolist() == [0] * int(scanned.raw_offsets[-1])
+    assert len(scanned.raw_offsets) - 1 < 50
 
 
 @pytest.mark.parametrize("workers", [1, 2])

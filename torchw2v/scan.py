@@ -1,8 +1,9 @@
 """From sentences to ids: counting and encoding in one pass, by the quickest way that their kind allows.
 
 text files       --text.encode_blocks-->            threads that split bytes
-token lists      --token_lists.TokenListEncoder-->  threads that look joined words up
-other iterables  --a dictionary-->                  one sentence after another
+long token lists --token_lists.TokenReader-->       threads that look gathered strings up
+other iterables  --a dictionary-->                  one sentence after another; also the rest of a list, from the
+                                                    first token on that is not a str
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gensim.models.word2vec import LineSentence, PathLineSentences
 
 from torchw2v.corpus import UNKNOWN, CorpusChunk, EncodedCorpus, ScannedCorpus, Sentences, Token, drop_unknown
 from torchw2v.text import Piece, encode_blocks, find_words, read_blocks, worth_compiling, worth_starting
-from torchw2v.token_lists import TokenListEncoder, are_token_lists, seeded
+from torchw2v.token_lists import TokenReader, seeded, worth_gathering
 from torchw2v.word_table import WordTable
 
 Progress = Callable[[int, int, int, Iterable[Token]], None]
@@ -189,22 +190,32 @@ def scan(sentences: Sentences, progress: Progress, every: int = 10_000, workers:
         for piece in scan_text(files, table, longest=longest, workers=workers, progress=progress, every=every):
             corpus.add(piece)
         return ScannedCorpus(table.words(), *corpus.arrays())
-    if are_token_lists(sentences):
-        corpus, encoder, report = _Growing(), TokenListEncoder(), _Report(progress, every)
-        for piece in encoder.pieces(sentences, workers):  # type: ignore[arg-type]
-            report.add(piece)
-            corpus.add(piece)
-        return ScannedCorpus(encoder.words(), *corpus.arrays())
-    return _scan_iterable(sentences, progress, every)
+    if worth_gathering(sentences):
+        return _scan_lists(sentences, progress, every, workers)  # type: ignore[arg-type]
+    return _scan_iterable(sentences, progress, every, _Growing())
 
 
-def _scan_iterable(sentences: Sentences, progress: Progress, every: int) -> ScannedCorpus:
-    vocabulary: dict[Token, int] = defaultdict()
+def _scan_lists(sentences: Sequence[Any], progress: Progress, every: int, workers: int) -> ScannedCorpus:
+    corpus, reader, table, report = _Growing(), TokenReader(sentences), WordTable(), _Report(progress, every)
+    for piece in reader.pieces(table, grow=True, workers=workers):
+        piece.ids[:] -= 1
+        report.add(piece)
+        corpus.add(piece)
+    if reader.at_end:
+        return ScannedCorpus(table.words(), *corpus.arrays())
+    return _scan_iterable(reader.rest(), progress, every, corpus, table.words(), first=reader.sentence)
+
+
+def _scan_iterable(
+    sentences: Sentences, progress: Progress, every: int, corpus: _Growing, words: Sequence[Token] = (), first: int = 0
+) -> ScannedCorpus:
+    """Go on by a dictionary, from a corpus of these words and the sentences before the `first`."""
+    vocabulary: dict[Token, int] = defaultdict(None, zip(words, range(len(words)), strict=True))
     vocabulary.default_factory = vocabulary.__len__  # type: ignore[attr-defined] # an unseen word gets the next id
-    corpus, lookup = _Growing(), vocabulary.__getitem__
+    lookup = vocabulary.__getitem__
     ids, offsets = corpus.ids, corpus.offsets
     try:
-        for number, sentence in enumerate(sentences):
+        for number, sentence in enumerate(sentences, first):
             if number % every == 0:
                 progress(number, len(ids), len(vocabulary), sentence)
             ids.extend(map(lookup, sentence))
@@ -216,18 +227,21 @@ def _scan_iterable(sentences: Sentences, progress: Progress, every: int) -> Scan
 
 def encode(sentences: Sentences, key_to_index: Mapping[Token, int], workers: int = 1) -> EncodedCorpus:
     """Encode by a vocabulary that exists already; words outside it are dropped."""
-    corpus, files = _Growing(), text_files(sentences)
-    known = seeded(key_to_index) if files is not None else None
-    if files is not None and known is not None:
+    corpus, files, gathering = _Growing(), text_files(sentences), worth_gathering(sentences)
+    known, rest = seeded(key_to_index) if files is not None or gathering else None, sentences
+    if known is not None:
         table, rows = known
-        longest = sentences.max_sentence_length  # type: ignore[attr-defined]
-        for piece in _text_pieces(files, table, longest=longest, grow=False, workers=workers):
+        if files is not None:
+            longest = sentences.max_sentence_length  # type: ignore[attr-defined]
+            pieces, rest = _text_pieces(files, table, longest=longest, grow=False, workers=workers), ()
+        else:
+            reader = TokenReader(sentences)  # type: ignore[arg-type]
+            pieces = reader.pieces(table, grow=False, workers=workers)
+        for piece in pieces:
             corpus.add(Piece(rows[piece.ids], piece.line_ends))
-    elif are_token_lists(sentences):
-        for piece in TokenListEncoder(key_to_index).pieces(sentences, workers):  # type: ignore[arg-type]
-            corpus.add(piece)
-    else:
-        _extend(corpus.ids, corpus.offsets, sentences, key_to_index, limit=None)
+        if gathering:
+            rest = reader.rest()
+    _extend(corpus.ids, corpus.offsets, rest, key_to_index, limit=None)
     return drop_unknown(*corpus.arrays())
 
 

@@ -116,14 +116,11 @@ class Lookup:
         Places of the unknown words.
     words : Words
         Those words.
-    letters : int
-        Bytes of all words, known or not.
     """
 
     piece: Piece
     unknown: np.ndarray
     words: Words
-    letters: int
 
 
 def look_up(block: bytes, table: WordTable, *, compiled: bool) -> Lookup:
@@ -146,12 +143,12 @@ def look_up(block: bytes, table: WordTable, *, compiled: bool) -> Lookup:
         from torchw2v.word_kernels import find_in  # only here: an extra, and importing it takes a second
 
         _check(block)
-        ids, line_ends, unknown, rest, letters = find_in(block, table)
-        return Lookup(Piece(ids, line_ends), unknown, rest, letters)
+        ids, line_ends, unknown, rest = find_in(block, table)
+        return Lookup(Piece(ids, line_ends), unknown, rest)
     words, line_ends = find_words(block)
     ids = table.find(words)
     unknown = np.flatnonzero(ids == 0)
-    return Lookup(Piece(ids, line_ends), unknown, words[unknown], int((words.ends - words.starts).sum()))
+    return Lookup(Piece(ids, line_ends), unknown, words[unknown])
 
 
 def _check(block: bytes) -> None:

@@ -1,4 +1,4 @@
-"""text.find_words and WordTable.find in one compiled loop over the bytes, and WordTable.add. Needs numba.
+"""text.find_words and WordTable.find in one compiled loop over the bytes, and WordTable.find and add. Needs numba.
 
 A word is looked up while its bytes are in a register: no array of words is made. The keys are those of word_table.py,
 bit by bit, and so are the ids. One core, 18.9 M words of Wikipedia: see docs/benchmarks.md, "From text to ids".
@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from torchw2v.compiling import kept
-from torchw2v.word_table import GIANT, MULTIPLIER, TableArrays, Words, WordTable, eights_of
+from torchw2v.word_table import EMPTY, GIANT, MULTIPLIER, TableArrays, Words, WordTable, eights_of
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _INLINED: dict[str, Any] = {**_OPTIONS, "_nrt": False, "forceinline": True}
@@ -162,8 +162,10 @@ def _same(eights, start, end, known, word):
 
 @_inlined
 def _keys(eights, start, end):
-    """word_table._keys of a word of 1 to GIANT bytes: (first, second, mixed)."""
+    """word_table._keys of a word of up to GIANT bytes: (first, second, mixed)."""
     length = end - start
+    if length == 0:
+        return EMPTY, np.uint64(0), EMPTY
     first = eights[start]
     if length <= 7:
         first = first << (_WORD - _BITS * np.uint64(length)) | np.uint64(length)
@@ -178,7 +180,7 @@ def _keys(eights, start, end):
 
 @_inlined
 def _put_ahead(eights, start, end, known, ahead, count):
-    """Remember a word of 1 to GIANT bytes, and ask for its place in the table."""
+    """Remember a word of up to GIANT bytes, and ask for its place in the table."""
     first, second, mixed = _keys(eights, start, end)
     slot = np.int64((mixed * MULTIPLIER) >> known.shift)
     ahead.first[count], ahead.second[count], ahead.mixed[count], ahead.slots[count] = first, second, mixed, slot
@@ -225,8 +227,8 @@ def _look_up_all(eights, known, ahead, count, found, words, unknown):
 
 @kept(**_OPTIONS)
 def _find(text, eights, stop, known, ahead, found):
-    """Split and look up text[_PADDING:stop]: (words, lines, unknown words, bytes of all words)."""
-    words = lines = unknown = letters = count = 0
+    """Split and look up text[_PADDING:stop]: (words, lines, unknown words)."""
+    words = lines = unknown = count = 0
     at = _PADDING
     while at < stop:
         byte = text[at]
@@ -245,14 +247,28 @@ def _find(text, eights, stop, known, ahead, found):
         ahead.starts[count], ahead.ends[count], ahead.slots[count] = at, end, 0
         if end - at <= GIANT:
             _put_ahead(eights, at, end, known, ahead, count)
-        letters += end - at
         at = end
         count += 1
         if count == _TOGETHER:
             unknown = _look_up_all(eights, known, ahead, count, found, words, unknown)
             words, count = words + count, 0
     unknown = _look_up_all(eights, known, ahead, count, found, words, unknown)
-    return words + count, lines, unknown, letters
+    return words + count, lines, unknown
+
+
+@kept(**_OPTIONS)
+def _find_words(eights, starts, ends, known, ahead, found):
+    """Look words up: how many are unknown."""
+    unknown = 0
+    for begin in range(0, len(starts), _TOGETHER):
+        together = min(_TOGETHER, len(starts) - begin)
+        for k in range(together):
+            start, end = starts[begin + k], ends[begin + k]
+            ahead.starts[k], ahead.ends[k], ahead.slots[k] = start, end, 0
+            if end - start <= GIANT:
+                _put_ahead(eights, start, end, known, ahead, k)
+        unknown = _look_up_all(eights, known, ahead, together, found, begin, unknown)
+    return unknown
 
 
 @kept(**_OPTIONS)
@@ -293,7 +309,7 @@ def _ahead() -> Ahead:
     return Ahead(places[0], places[1], keys[0], keys[1], keys[2], places[2])
 
 
-def find_in(block: bytes, table: WordTable) -> tuple[np.ndarray, np.ndarray, np.ndarray, Words, int]:
+def find_in(block: bytes, table: WordTable) -> tuple[np.ndarray, np.ndarray, np.ndarray, Words]:
     """The words of a block of UTF-8 in a table.
 
     Returns
@@ -306,23 +322,35 @@ def find_in(block: bytes, table: WordTable) -> tuple[np.ndarray, np.ndarray, np.
         Places of the zeros in ids.
     words : Words
         Those words.
-    letters : int
-        Bytes of all n words.
     """
     text = np.full(len(block) + 2 * _PADDING, _SPACE)
     text[_PADDING:-_PADDING] = np.frombuffer(block, np.uint8)
     most = len(block) // 2 + 1
     unknown, starts, ends = np.empty((3, most), np.int64)
     found = Found(np.empty(most, np.int32), np.empty(block.count(b"\n"), np.int64), unknown, starts, ends)
-    known = _known(table.arrays)
-    words, _, missing, letters = _find(text, eights_of(text), len(text) - _PADDING, known, _ahead(), found)
-    ids, unknown, rest = found.ids[:words], unknown[:missing], Words(text, starts[:missing], ends[:missing])
-    giant = np.flatnonzero(rest.ends - rest.starts > GIANT)  # they are left to the table
-    if len(giant):
-        ids[unknown[giant]] = table.find(rest[giant])
-        still = np.flatnonzero(ids[unknown] == 0)
-        unknown, rest = unknown[still], rest[still]
-    return ids, found.line_ends, unknown, rest, letters
+    eights, state = eights_of(text), _known(table.arrays)
+    words, _, missing = _find(text, eights, len(text) - _PADDING, state, _ahead(), found)
+    return found.ids[:words], found.line_ends, *_without_giants(found, Words(text, starts, ends), missing, table)
+
+
+def find_words(words: Words, table: WordTable) -> tuple[np.ndarray, np.ndarray, Words]:
+    """`table.find(words)`: (ids, places of the unknown words, the unknown words)."""
+    unknown, starts, ends = np.empty((3, len(words)), np.int64)
+    found = Found(np.empty(len(words), np.int32), np.zeros(0, np.int64), unknown, starts, ends)
+    state = _known(table.arrays)
+    missing = _find_words(eights_of(words.buffer), words.starts, words.ends, state, _ahead(), found)
+    return found.ids, *_without_giants(found, Words(words.buffer, starts, ends), missing, table)
+
+
+def _without_giants(found: Found, words: Words, missing: int, table: WordTable) -> tuple[np.ndarray, Words]:
+    """Places of the unknown words, and those words, of what a loop did not find: giant words it leaves to the table."""
+    unknown, rest = found.unknown[:missing], Words(words.buffer, words.starts[:missing], words.ends[:missing])
+    giant = np.flatnonzero(rest.ends - rest.starts > GIANT)
+    if not len(giant):
+        return unknown, rest
+    found.ids[unknown[giant]] = table.find(rest[giant])
+    still = np.flatnonzero(found.ids[unknown] == 0)
+    return unknown[still], rest[still]
 
 
 def add_to(table: WordTable, words: Words) -> np.ndarray:

@@ -19,6 +19,7 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: Knuth's
 _SHORT = 7  # bytes of a word that its first key holds, beside a number
 _EXACT = 14  # bytes of a word that its two keys hold
 _TAG = np.uint64(0xFF)  # lowest byte of a key: a number, not text
+EMPTY = np.uint64(9)  # first key of the word without bytes: no other has such a lowest byte
 GIANT = 64  # bytes beyond which a word is hashed and compared by itself, not with all others of its block
 _LOAD = 4  # slots for each word at least
 
@@ -32,14 +33,14 @@ class Words:
     buffer : uint8 array
         At least 8 bytes follow the start of every word.
     starts, ends : int64 array [n]
-        Word i is buffer[starts[i]:ends[i]], and is not empty.
+        Word i is buffer[starts[i]:ends[i]].
     """
 
     buffer: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
 
-    def __getitem__(self, which: np.ndarray) -> Words:
+    def __getitem__(self, which: np.ndarray | slice) -> Words:
         return Words(self.buffer, self.starts[which], self.ends[which])
 
     def __len__(self) -> int:
@@ -73,6 +74,7 @@ def _keys(words: Words) -> _Keys:
     first = eights[words.starts]
     first <<= (64 - 8 * np.minimum(lengths, _SHORT)).view(np.uint64)
     first |= np.minimum(lengths, _SHORT + 1).view(np.uint64)
+    first[lengths == 0] = EMPTY
     second, mixed = np.zeros_like(first), first.copy()
     long = np.flatnonzero(lengths > _SHORT)
     last = eights[words.ends[long] - 8]
@@ -156,8 +158,16 @@ class WordTable:
         return self._count
 
     def words(self) -> list[str]:
-        """All words in the order of their ids; they must be UTF-8 without white space."""
-        return self.arrays.words.buffer[: self._used].tobytes().decode().split()
+        """All words in the order of their ids; they must be UTF-8."""
+        written = self.arrays.words.buffer[: self._used].tobytes()
+        text = written.decode()
+        words = text.split()
+        if len(words) == self._count and sum(map(len, words)) + self._count == len(text):
+            return words
+        # Some are empty or hold white space.
+        ids = slice(1, self._count + 1)
+        starts, ends = (places[ids].tolist() for places in (self.arrays.words.starts, self.arrays.words.ends))
+        return [written[start:end].decode() for start, end in zip(starts, ends, strict=True)]
 
     def find(self, words: Words) -> np.ndarray:
         """Ids of words.
