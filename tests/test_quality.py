@@ -21,8 +21,8 @@ CHIP = {
     "microprocessor", "microprocessors", "intel", "mips", "chips", "computer", "computers", "semiconductor",
     "semiconductors", "ibm", "motorola",
 }  # fmt: skip
-# Two sides of the same quality (drawn from one normal distribution) miss a cell one time in six with three seeds a side,
-# because their standard deviation is hardly known then, and one time in eighteen with seven.
+# Two sides of the same quality (drawn from one normal distribution) miss a cell one time in six with three seeds a
+# side, because their standard deviation is hardly known then, and one time in eighteen with seven.
 SEEDS = range(1, 8)
 SETTINGS = {"vector_size": 100, "epochs": 5, "workers": 2, "min_count": 5}
 WORDS = 6_000_000  # at which gensim's own scores are stable
