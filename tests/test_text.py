@@ -19,7 +19,7 @@ from support import ROADS, needs_numba
 from torchw2v import TorchWord2Vec, text, word_table
 from torchw2v.scan import encode, scan
 from torchw2v.text import _AFTER_NEWLINE, _WIDE_SPACES, encode_blocks, find_words, look_up, read_blocks
-from torchw2v.word_table import Words, WordTable
+from torchw2v.word_table import GIANT, Words, WordTable
 
 SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
 NO_SPACES = ["\x00", "\x1b", "\u180e", "\u200b", "\u200c", "\u2060", "\ufeff", "\x84", "\x86", "\x9f", "\xa1"]
@@ -41,7 +41,9 @@ NASTY = {
     "words that differ in one letter": b" ".join(
         b"a" * i + b"b" + b"a" * (n - i) for n in range(24) for i in range(n + 1)
     ),
-    "giant words": b" ".join(b"y" * n + end for n in (62, 63, 64, 65, 200, 5000) for end in (b"", b"z", b"", b"z")),
+    "giant words": b" ".join(
+        b"y" * n + end for n in (62, 63, 64, 65, 200, *range(GIANT - 1, GIANT + 2), 5000) for end in (b"", b"z") * 2
+    ),
     "four-byte letters": "😀 😁 😀😁 😀\u00a0😁 𐌰𐌱𐌲 𐌰𐌱𐌲𐌳\n😁 😀\n".encode(),
 }
 

@@ -51,7 +51,7 @@ def assert_encoded_as_by_a_dictionary(sentences, workers):
     assert np.diff(encoded.raw_offsets).tolist() == list(map(len, sentences))
 
 
-PLAIN = [["b", "a"], [], ("a", "c", "d"), ["b"] * 23, [], ["e" * 70, "日本語", "a"], ["f"]]
+PLAIN = [["b", "a"], [], ("a", "c", "d"), ["b"] * 23, [], ["e" * 2000, "日本語", "a"], ["f"]]
 ODD = {
     "plain words": [],
     "numbers": [[1, 2, 1.0, True]],

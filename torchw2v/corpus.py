@@ -22,7 +22,7 @@ Token = Hashable
 Sentences = Iterable[Iterable[Token]]
 
 UNKNOWN = -1  # a token outside the vocabulary, before it is dropped
-_PART = 1 << 20  # tokens that are worked on at once, so that temporary arrays stay small
+_PART = 1 << 16  # tokens that are worked on at once, so that temporary arrays stay small and in a core's cache
 
 
 @dataclass(frozen=True)

@@ -85,14 +85,15 @@ class _Report:
 
     def add(self, piece: Piece) -> None:
         """Report the sentences that end in this piece (of ids by order of first appearance, and sentence ends)."""
-        starts = [self._last, *piece.line_ends[:-1].tolist()] if len(piece.line_ends) else []
-        for i in range(-self._sentences % self._every, len(starts), self._every):
-            types = int(piece.ids[: max(starts[i] - self._words, 0)].max(initial=self._types - 1)) + 1
-            self._progress(self._sentences + i, starts[i], types, ())
-        self._sentences += len(starts)
+        ended = len(piece.line_ends)
+        for i in range(-self._sentences % self._every, ended, self._every):
+            start = int(piece.line_ends[i - 1]) if i else self._last
+            types = int(piece.ids[: max(start - self._words, 0)].max(initial=self._types - 1)) + 1
+            self._progress(self._sentences + i, start, types, ())
+        self._sentences += ended
         self._words += len(piece.ids)
         self._types = int(piece.ids.max(initial=self._types - 1)) + 1
-        self._last = int(piece.line_ends[-1]) if len(starts) else self._last
+        self._last = int(piece.line_ends[-1]) if ended else self._last
 
 
 def _text_pieces(files: Sequence[Any], table: WordTable, *, longest: int, grow: bool, workers: int) -> Iterator[Piece]:

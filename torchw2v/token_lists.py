@@ -21,8 +21,8 @@ from torchw2v.corpus import UNKNOWN
 from torchw2v.text import Lookup, Piece, add_unknown, in_order
 from torchw2v.word_table import Words, WordTable
 
-_BATCH_TOKENS = 1 << 14  # arrays of a batch stay in a core's cache
-_BATCH_BYTES = 1 << 17
+_BATCH_TOKENS = 1 << 15  # with these two a batch is worth its calls, and its arrays stay in a core's cache
+_BATCH_BYTES = 1 << 18
 _PART = 1 << 12  # sentences
 _TOKENS_TO_COMPILE_FOR = 1 << 20  # as text._BYTES_TO_COMPILE_FOR
 

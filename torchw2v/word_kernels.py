@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from torchw2v.compiling import kept
+from torchw2v import word_table
+from torchw2v.compiling import code_of, kept
 from torchw2v.word_table import EMPTY, GIANT, MULTIPLIER, TableArrays, Words, WordTable, eights_of
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -225,7 +226,7 @@ def _look_up_all(eights, known, ahead, count, found, words, unknown):
     return unknown
 
 
-@kept(**_OPTIONS)
+@njit(**_OPTIONS)
 def _find(text, eights, stop, known, ahead, found):
     """Split and look up text[_PADDING:stop]: (words, lines, unknown words)."""
     words = lines = unknown = count = 0
@@ -256,7 +257,7 @@ def _find(text, eights, stop, known, ahead, found):
     return words + count, lines, unknown
 
 
-@kept(**_OPTIONS)
+@njit(**_OPTIONS)
 def _find_words(eights, starts, ends, known, ahead, found):
     """Look words up: how many are unknown."""
     unknown = 0
@@ -271,7 +272,7 @@ def _find_words(eights, starts, ends, known, ahead, found):
     return unknown
 
 
-@kept(**_OPTIONS)
+@njit(**_OPTIONS)
 def _add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids):
     """WordTable.add of words of up to GIANT bytes, to arrays with room for all of them."""
     count, used = counters
@@ -296,6 +297,29 @@ def _add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids
                 known.slots[slot] = word  # last: what stands in a slot can be compared
             ids[begin + k] = word
     counters[0], counters[1] = count, used
+
+
+def _compiled(code: int) -> tuple[Any, Any, Any]:
+    # numba keeps machine code under the entry's file and what it is a closure of.
+    @kept(**_OPTIONS)
+    def find(text, eights, stop, known, ahead, found):
+        code  # noqa: B018
+        return _find(text, eights, stop, known, ahead, found)
+
+    @kept(**_OPTIONS)
+    def find_words(eights, starts, ends, known, ahead, found):
+        code  # noqa: B018
+        return _find_words(eights, starts, ends, known, ahead, found)
+
+    @kept(**_OPTIONS)
+    def add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids):
+        code  # noqa: B018
+        _add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids)
+
+    return find, find_words, add
+
+
+_find_kept, _find_words_kept, _add_kept = _compiled(code_of(word_table))
 
 
 def _known(state: TableArrays) -> Known:
@@ -329,7 +353,7 @@ def find_in(block: bytes, table: WordTable) -> tuple[np.ndarray, np.ndarray, np.
     unknown, starts, ends = np.empty((3, most), np.int64)
     found = Found(np.empty(most, np.int32), np.empty(block.count(b"\n"), np.int64), unknown, starts, ends)
     eights, state = eights_of(text), _known(table.arrays)
-    words, _, missing = _find(text, eights, len(text) - _PADDING, state, _ahead(), found)
+    words, _, missing = _find_kept(text, eights, len(text) - _PADDING, state, _ahead(), found)
     return found.ids[:words], found.line_ends, *_without_giants(found, Words(text, starts, ends), missing, table)
 
 
@@ -338,7 +362,7 @@ def find_words(words: Words, table: WordTable) -> tuple[np.ndarray, np.ndarray, 
     unknown, starts, ends = np.empty((3, len(words)), np.int64)
     found = Found(np.empty(len(words), np.int32), np.zeros(0, np.int64), unknown, starts, ends)
     state = _known(table.arrays)
-    missing = _find_words(eights_of(words.buffer), words.starts, words.ends, state, _ahead(), found)
+    missing = _find_words_kept(eights_of(words.buffer), words.starts, words.ends, state, _ahead(), found)
     return found.ids, *_without_giants(found, Words(words.buffer, starts, ends), missing, table)
 
 
@@ -361,5 +385,5 @@ def add_to(table: WordTable, words: Words) -> np.ndarray:
     with table.room_for(words) as (state, counters):
         buffer = state.words.buffer
         known, hashes = _known(state), state.keys.mixed
-        _add(text, eights_of(text), words.starts, words.ends, known, hashes, _ahead(), buffer, counters, ids)
+        _add_kept(text, eights_of(text), words.starts, words.ends, known, hashes, _ahead(), buffer, counters, ids)
     return ids

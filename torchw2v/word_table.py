@@ -20,7 +20,9 @@ _SHORT = 7  # bytes of a word that its first key holds, beside a number
 _EXACT = 14  # bytes of a word that its two keys hold
 _TAG = np.uint64(0xFF)  # lowest byte of a key: a number, not text
 EMPTY = np.uint64(9)  # first key of the word without bytes: no other has such a lowest byte
-GIANT = 64  # bytes beyond which a word is hashed and compared by itself, not with all others of its block
+# Bytes beyond which a word is hashed and compared by itself, not with all others of its block. Web addresses are
+# shorter: 300,000 words of 100 letters took 0.65 s at 64, ten times as long as gensim.
+GIANT = 1024
 _LOAD = 4  # slots for each word at least
 
 
