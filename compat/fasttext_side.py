@@ -28,7 +28,8 @@ def run(sentences: list[list[str]], settings: dict[str, Any]) -> tuple[KeyedVect
     ----------
     sentences : list of lists of str
     settings : dict
-        gensim's names: sg, hs, negative, vector_size, epochs, workers, min_count and seed.
+        gensim's names: sg, hs, negative, vector_size, epochs, workers and min_count. A seed cannot be given to
+        fastText 0.9.2 from Python: its runs differ by what its threads do.
 
     Returns
     -------
@@ -46,10 +47,10 @@ def run(sentences: list[list[str]], settings: dict[str, Any]) -> tuple[KeyedVect
                 str(text), model="skipgram" if settings["sg"] else "cbow", loss="hs" if settings["hs"] else "ns",
                 neg=settings["negative"] or 5, dim=settings["vector_size"], epoch=settings["epochs"], ws=5, t=1e-3,
                 lr=0.025, minCount=settings["min_count"], minn=0, maxn=0, bucket=0, wordNgrams=1,
-                thread=settings["workers"], seed=settings["seed"], verbose=0,
+                thread=settings["workers"], verbose=0,
             )
         )  # fmt: skip
     words = model.get_words()
-    wv = KeyedVectors(settings["vector_size"], count=len(words))
+    wv = KeyedVectors(settings["vector_size"])
     wv.add_vectors(words, [model.get_word_vector(word) for word in words])
     return wv, cost

@@ -9,7 +9,7 @@ import pytest
 from gensim.test.utils import datapath
 
 from compat import fasttext_side
-from compat.bench import MODES, busy_cores, read_corpus, sides_of, table
+from compat.bench import MODES, busy_cores, quality, read_corpus, sides_of, table
 from compat.measure import measured
 from compat.optionbench import settings_of
 
@@ -98,7 +98,8 @@ def test_fasttext_trains_the_same_words(mode):
     for word in (word for sentence in sentences for word in sentence):
         counts[word] = counts.get(word, 0) + 1
     assert set(wv.key_to_index) - {"</s>"} == {word for word, count in counts.items() if count >= 5}
-    assert wv.vectors.shape[1] == 8 and cost["seconds"] > 0
+    assert wv.vectors.shape == (len(wv), 8) and cost["seconds"] > 0
+    assert None not in wv.index_to_key and quality(wv)  # the benchmark asks for it
 
 
 def test_busy_cores_are_freed():
