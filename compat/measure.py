@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from torchw2v.freed_memory import give_back
 
 _RESET = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -27,8 +27,7 @@ def forget_peak() -> int:
     is given back first, or what comes next would seem to need no memory.
     """
     gc.collect()
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc
-        libc.malloc_trim(0)
+    give_back()
     if _RESET.exists():
         _RESET.write_text("5")
     return resident("VmRSS")

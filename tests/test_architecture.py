@@ -10,7 +10,7 @@ import torchw2v
 ROOT = Path(torchw2v.__file__).parent
 # The floors of the house; a module may import from its own floor or below.
 FLOORS = [
-    {"errors", "constants", "_version", "atomic", "callbacks", "compiling", "standin"},
+    {"errors", "constants", "_version", "atomic", "callbacks", "compiling", "freed_memory", "standin"},
     {"keys", "model_vectors", "settings", "plot.canvas", "plot.labels", "sentence_models", "token_batches"},
     {"projector", "plot.benchmark", "plot.course", "plot.frequency", "plot.maps"},
     {"ops.draws", "ops.contract", "ops.losses", "ops.numba_rows"},

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from torchw2v import corpus as corpus_module
 from torchw2v.corpus import EncodedCorpus
 from torchw2v.scan import encode, scan, stream_chunks
 
@@ -15,6 +16,13 @@ def random_corpus(rng):
     raw = lengths + rng.integers(0, 3, sentences)
     offsets, raw_offsets = (np.concatenate([[0], np.cumsum(x)]).astype(np.int64) for x in (lengths, raw))
     return EncodedCorpus(np.arange(offsets[-1], dtype=np.int32), offsets, raw_offsets)
+
+
+@pytest.mark.parametrize("part", [1, 3, 100])
+def test_neighbors_are_the_other_tokens_of_a_sentence(part, monkeypatch):
+    monkeypatch.setattr(corpus_module, "_PART", part)
+    assert encode(SENTENCES, {"a": 0, "b": 1, "x": 2, "y": 3}).neighbors() == (3 * 2 + 0 + 4 * 3) / 8
+    assert encode([], {"a": 0}).neighbors() == 0.0
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -38,7 +46,9 @@ def test_chunks_end_on_sentence_ends_unless_a_sentence_is_longer():
     assert [(p.chunk.start, p.chunk.stop) for p in corpus.chunks(10)] == [(0, 9), (9, 19), (19, 29), (29, 30)]
 
 
-def test_scan_then_keep_equals_encode():
+@pytest.mark.parametrize("part", [1, 2, 3, 100])
+def test_scan_then_keep_equals_encode(part, monkeypatch):
+    monkeypatch.setattr(corpus_module, "_PART", part)
     vocabulary = {"a": 0, "b": 1}
     scanned = scan(SENTENCES, lambda *_: None)
     assert dict(scanned.counts()) == {"b": 2, "a": 3, "x": 2, "y": 1}

@@ -80,8 +80,11 @@ class EncodedCorpus:
 
     def neighbors(self) -> float:
         """Other tokens in the sentence of a token, on average over tokens."""
-        lengths = np.diff(self.sentence_offsets).astype(np.float64)
-        return float((lengths * (lengths - 1)).sum() / max(lengths.sum(), 1.0))
+        pairs, offsets = 0.0, self.sentence_offsets
+        for start in range(0, len(offsets) - 1, _PART):
+            lengths = np.diff(offsets[start : start + _PART + 1]).astype(np.float64)
+            pairs += float((lengths * (lengths - 1)).sum())
+        return pairs / max(int(offsets[-1] - offsets[0]), 1)
 
     def chunks(
         self, size: int, first_position: int = 0, start: int = 0, *, final: bool = True

@@ -10,9 +10,12 @@ from typing import Any
 from gensim.models.word2vec import LineSentence
 
 from torchw2v.corpus import EncodedCorpus, ScannedCorpus, Token
+from torchw2v.freed_memory import give_back
 from torchw2v.scan import encode
 from torchw2v.source import Source, describe
 from torchw2v.token_file import MappedCorpus, TokenFile, is_token_file
+
+_WORDS_TO_GIVE_BACK_FOR = 1 << 20  # the ways to a smaller corpus leave little behind
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class CorpusCache:
             corpus = encode(sentences, key_to_index, workers)
         self._scanned = None
         self._encoded = _Kept(source, scope, size, corpus)
+        if corpus.raw_words >= _WORDS_TO_GIVE_BACK_FOR:
+            give_back()
         return corpus
 
     def forget_passing(self) -> None:
