@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from compat.roofline import bytes_per_token, path_nodes, rows_per_token
 from torchw2v import TorchWord2Vec
@@ -56,17 +57,35 @@ class IdWord2Vec(TorchWord2Vec):
     ----------
     plan : Plan
         Of the last training run.
+    loop_seconds : float
+        Of its epochs, without what `train()` does before the first and after the last: tables, weights to the device
+        and back.
     """
 
     plan: Plan
+    loop_seconds = 0.0
+    _loop_began = 0.0
 
     def _corpus(self, sentences: Any) -> EncodedCorpus | None:
         return sentences if isinstance(sentences, IdSentences) else super()._corpus(sentences)
 
     def _begin_run(self, *args: Any, **kwargs: Any) -> Any:
+        if self._run is None:
+            self.loop_seconds = 0.0
         run = super()._begin_run(*args, **kwargs)
         self.plan = run.plan
         return run
+
+    def _begin_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        begun = super()._begin_epoch(*args, **kwargs)
+        if self._run is not None and self._run.choice.device.type == "cuda":
+            torch.cuda.synchronize(self._run.choice.device)  # the weights are there
+        self._loop_began = time.perf_counter()
+        return begun
+
+    def _end_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        self.loop_seconds += time.perf_counter() - self._loop_began  # the engine has been asked what it trained
+        return super()._end_epoch(*args, **kwargs)
 
     def traffic(self) -> float:
         """Bytes per effective token that the plan must move (compat/roofline.py)."""

@@ -22,9 +22,9 @@ SIDES = (OURS, "gensim")
 COLUMNS = (
     "part", "corpus", "mode", "side", "seed", "engine", "device", "vector_size", "window", "negative", "sample",
     "epochs", "workers", "words", "vocabulary", "seconds", "cpu_seconds", "raw_words_per_s", "effective_words_per_s",
-    "read_seconds", "save_seconds", "wall_seconds", "peak_memory_bytes", "bytes_per_token", "bandwidth_bytes_per_s",
-    "roofline_fraction", *QUALITIES, "copy_bytes_per_s", "datasheet_bytes_per_s", "gpu", "driver", "cpu", "python",
-    "torch", "triton", "gensim", "numpy", "commit", "date", "note",
+    "loop_raw_words_per_s", "read_seconds", "save_seconds", "wall_seconds", "peak_memory_bytes", "bytes_per_token",
+    "bandwidth_bytes_per_s", "roofline_fraction", *QUALITIES, "copy_bytes_per_s", "datasheet_bytes_per_s", "gpu",
+    "driver", "cpu", "python", "torch", "triton", "gensim", "numpy", "commit", "date", "note",
 )  # fmt: skip
 
 
@@ -96,9 +96,10 @@ def medians(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]
 
 def speed_table(rows: list[dict[str, Any]]) -> str:
     """The parts "table" and "zipf", a line a cell, gensim's quality in brackets behind ours."""
-    cells = medians([row for row in rows if row["part"] != "end-to-end"])
+    cells = medians([row for row in rows if row["part"] not in ("end-to-end", "sweep")])
     head = (
-        f"{'corpus':<20} {'mode':<8} {'D':>4} {'engine':<11} {'runs':>4} {'raw words/s':>13} {'effective':>13}"
+        f"{'corpus':<20} {'mode':<8} {'D':>4} {'engine':<11} {'runs':>4} {'raw words/s':>13} {'in the loop':>13}"
+        f" {'effective':>13}"
         f" {'gensim':>12} {'ratio':>6} {'GB/s':>7} {'roof':>6} {'peak MB':>8}"
     ) + "".join(f"  {name + ' (g.)':>16}" for name in QUALITIES)
     lines = [head]
@@ -113,6 +114,7 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
         )
         lines.append(
             f"{corpus:<20} {mode:<8} {dim:>4} {engine:<11} {ours.get('runs', 0):>4} {number(speeds[0], ',.0f'):>13}"
+            f" {number(ours.get('loop_raw_words_per_s'), ',.0f'):>13}"
             f" {number(ours.get('effective_words_per_s'), ',.0f'):>13} {number(speeds[1], ',.0f'):>12} {ratio:>6}"
             f" {number(ours.get('bandwidth_bytes_per_s'), ',.1f', 1e9):>7}"
             f" {number(ours.get('roofline_fraction'), '.2%'):>6}"
@@ -141,7 +143,7 @@ def picture(rows: list[dict[str, Any]], title: str, path: Path) -> str:
     """Write the roofline picture. Returns why there is none, "" if there is one."""
     if importlib.util.find_spec("matplotlib") is None:
         return "no picture, because matplotlib is not installed"
-    cells = medians([row for row in rows if row["bytes_per_token"]]).values()
+    cells = medians([row for row in rows if row["bytes_per_token"] and row["part"] != "sweep"]).values()
     if not cells:
         return "no picture, because nothing was measured"
     points = [{**cell, "label": f"{cell['corpus']} {cell['mode']} {cell['engine']}"} for cell in cells]
