@@ -1,25 +1,28 @@
 """Acceptance on a GPU in one command: tests, speed, quality, memory and bandwidth, in less than ten minutes.
 
     python -m compat.gpu --corpus enwiki.txt.xz --csv rows.csv --plot roofline.png
+    python -m compat.gpu --corpus enwiki.txt.xz --csv rows.csv --sweep
     python -m compat.gpu --smoke        # everything tiny, on a CPU: does the command itself work?
-    python -m compat.gpu --corpus enwiki.txt.xz --sweep     # instead: which settings are fastest, and how good
-    python -m compat.gpu --corpus enwiki.txt.xz --profile   # instead: where the time goes, kernel by kernel
 
 What is timed is `train()` alone, with the device idle before and after: raw words/s (words read, before subsampling)
 and effective ones (after it). Our side trains on token ids, gensim on token lists, since that is what each has after
 its vocabulary is built; what encoding costs is in the part "end-to-end", from text file to saved vectors. Each part has
-a share of the time budget; what does not fit is named at the end as SKIPPED. A part that ends in an error is named as
-FAILED, the next one comes all the same, and rows are written as they come; the exit code is 1 then.
+a share of the time budget; what does not fit is named at the end as SKIPPED.
 
 The table is made with `--engine`, and its first dimension once more with `--compare-engine`: products in TF32 and in
-float32, speed and quality side by side.
+float32, speed and quality side by side. `--parts` chooses parts; `--sweep` tries other settings of the kernels instead
+(compat/gpu_sweep.py). A part that fails is named at the end, and the exit code is 1; the others are done all the same.
+Rows are written when they are measured.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import gensim
+import smart_open
 import torch
 from gensim.models.word2vec import LineSentence
 
@@ -44,8 +48,13 @@ from compat.zipf import zipf_corpus
 from torchw2v import TorchWord2Vec
 
 # Shares of the time left when a part begins; what a part leaves is there for the next ones.
-TEST_SHARE, TABLE_SHARE, COMPARE_SHARE, PTB_SHARE, ZIPF_SHARE = 0.3, 0.6, 0.3, 0.3, 0.7
+TEST_SHARE, PROFILE_SHARE, TABLE_SHARE, COMPARE_SHARE, PTB_SHARE, ZIPF_SHARE = 0.3, 0.1, 0.6, 0.3, 0.3, 0.7
 MAX_TEST_PROCESSES = 8
+SHOWN = 12_000  # characters of what pytest says of failures
+WARM_LINES = 2000  # of a text from which a model is made before the clock of "end-to-end" starts
+
+
+# ---- the parts -------------------------------------------------------------------------------------------------------
 
 
 def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
@@ -56,46 +65,82 @@ def run_gpu_tests(root: Path, seconds: float) -> tuple[bool, str]:
     (bool, str)
         Whether all of them passed (and there were any), and the counts.
     """
+    # Other tests may need packages that a machine with a GPU has not: their files are not even looked at.
+    files = [str(path) for path in sorted((root / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
+    if not files:
+        return False, f"no test in {root / 'tests'} is marked `gpu`"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "gpu and not slow", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-m", "gpu and not slow", "--tb=short", f"--junitxml={report}"]
         several = min((os.cpu_count() or 1) // 2, MAX_TEST_PROCESSES)
         if several > 1 and importlib.util.find_spec("xdist") is not None:  # most of the time kernels are compiled
             command += ["-n", str(several)]
-        try:
-            done = subprocess.run(command, cwd=root, timeout=seconds, capture_output=True, text=True)
-        except subprocess.TimeoutExpired:
-            return False, f"stopped after {seconds:.0f} s, the tests' share of the budget"
+        code, said = run_for([*command, *files], root, seconds)
         suite = ET.parse(report).getroot().find("testsuite") if report.exists() else None
+    if code is None:
+        return False, f"stopped after {seconds:.0f} s, the tests' share of the budget:\n{said[-SHOWN:]}"
     if suite is None:
-        return False, f"pytest wrote no report (exit code {done.returncode}):\n{done.stdout}{done.stderr}"
+        return False, f"pytest wrote no report (exit code {code}):\n{said[-SHOWN:]}"
     total, failed, errors, skipped = (int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped"))
     passed = total - failed - errors - skipped
     line = f"{passed} passed, {failed} failed, {errors} errors, {skipped} skipped"
-    ok = done.returncode == 0 and passed > 0
-    return ok, line if ok else f"{line} (exit code {done.returncode}):\n{done.stdout}"
+    ok = code == 0 and passed > 0
+    return ok, line if ok else f"{line} (exit code {code}):\n{said[-SHOWN:]}"
+
+
+def run_for(command: list[str], folder: Path, seconds: float) -> tuple[int | None, str]:
+    """Exit code and output of a program; no exit code where it was stopped, with all its processes, after so long."""
+    own = {"start_new_session": True} if os.name == "posix" else {}
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **own
+    ) as program:
+        try:
+            said, _ = program.communicate(timeout=seconds)
+            return program.returncode, said
+        except subprocess.TimeoutExpired:
+            if own:  # workers that hang in a kernel would keep the device busy
+                os.killpg(program.pid, signal.SIGKILL)
+            else:
+                program.kill()
+            said, _ = program.communicate()
+            return None, said
 
 
 def measure(job: Acceptance, clock: Clock) -> None:
-    """All parts, one after the other; or the sweep or the profile in their place."""
-    args = job.args
-    if args.sweep or args.profile:
-        part = sweep if args.sweep else profile_modes
-        part(job, Text.read(args.corpus, args.words), clock)
-        return
-    if not args.no_tests:
+    """All parts that were asked for, one after the other; an error in one does not keep the next from being done."""
+    args, parts = job.args, job.args.parts
+    if "tests" in parts:
         say("GPU tests ...")
         passed, job.tests = run_gpu_tests(Path(__file__).parent.parent, clock.left() * TEST_SHARE)
         job.tests_failed = not passed
         say(job.tests)
-    text = Text.read(args.corpus, args.words)
-    measure_text(job, text, clock.share(TABLE_SHARE))
-    if args.compare_engine != args.engine:
-        compare_engines(job, text, clock.share(COMPARE_SHARE))
-    if args.ptb:
-        measure_text(job, Text.read(args.ptb, None), clock.share(PTB_SHARE))
-    job.attempt("zipf", measure_zipf, job, clock.share(ZIPF_SHARE))
-    measure_end_to_end(job, args.corpus, clock)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = unpacked(args.corpus, Path(folder))
+        text = Text.read(corpus, args.words)
+        if "sweep" in parts:
+            sweep(job, text, clock)
+        if "profile" in parts:
+            profile_modes(job, text, clock.share(PROFILE_SHARE))
+        if "table" in parts:
+            measure_text(job, text, clock.share(TABLE_SHARE))
+        if "compare" in parts and args.compare_engine != args.engine:
+            compare_engines(job, text, clock.share(COMPARE_SHARE))
+        if "ptb" in parts and args.ptb:
+            measure_text(job, Text.read(args.ptb, None), clock.share(PTB_SHARE))
+        if "zipf" in parts:
+            job.attempt(f"zipf {args.zipf_words:,} words", measure_zipf, job, clock.share(ZIPF_SHARE))
+        if "end-to-end" in parts:
+            measure_end_to_end(job, corpus, clock)
+
+
+def unpacked(path: Path, folder: Path) -> Path:
+    """A text file; where it was compressed, a copy that is not. Unpacking is no side's work."""
+    if path.suffix not in (".xz", ".gz", ".bz2", ".zst"):
+        return path
+    plain = folder / path.stem
+    with smart_open.open(str(path), "rb") as packed, plain.open("wb") as out:
+        shutil.copyfileobj(packed, out, 2**20)
+    return plain
 
 
 def measure_text(job: Acceptance, corpus: Text, clock: Clock) -> None:
@@ -111,7 +156,8 @@ def measure_text(job: Acceptance, corpus: Text, clock: Clock) -> None:
 
 def compare_engines(job: Acceptance, corpus: Text, clock: Clock) -> None:
     """All modes at the first dimension once more, with the other engine."""
-    counts, dim, engine = corpus.scanned.counts(), job.args.dims[0], job.args.compare_engine
+    counts = corpus.scanned.counts()
+    dim, engine = job.args.dims[0], job.args.compare_engine
     for mode in job.args.modes:
         what = f"{corpus.name} {mode} D={dim} {OURS} ({engine})"
         job.attempt(what, measure_ours, job, corpus, counts, mode, dim, clock, engine)
@@ -201,29 +247,32 @@ def measure_end_to_end(job: Acceptance, path: Path, clock: Clock) -> None:
     Our side keeps what it encoded; gensim reads the file again each epoch, and that is in its time to train.
     """
     for side in SIDES:
-        what = f"end to end {path.name} {side}"
-        job.attempt(what, _end_to_end, job, path, side, clock, what, on_device=side == OURS)
+        on_device = side == OURS
+        job.attempt(f"end to end {path.name} {side}", _measure_end_to_end, job, path, side, clock, on_device=on_device)
 
 
-def _end_to_end(job: Acceptance, path: Path, side: str, clock: Clock, what: str) -> None:
-    mode, dim = "sg-ns", job.args.dims[0]
+def _measure_end_to_end(job: Acceptance, path: Path, side: str, clock: Clock) -> None:
+    mode, dim, what = "sg-ns", job.args.dims[0], f"end to end {path.name} {side}"
     if not job.fits(None, clock, what):
         return
     make = gensim.models.Word2Vec if side == "gensim" else TorchWord2Vec
-    began = time.perf_counter()
-    model = make(**job.settings(mode, dim, side, seed=1))
-    lines = LineSentence(str(path))
-    model.build_vocab(lines)
-    read_seconds = time.perf_counter() - began
-    rate = job.expected_rate(side, mode, dim)
-    whole = model.corpus_total_words * model.epochs / rate if rate else None
-    if not job.fits(whole, clock, what):
-        return
-    timing = timed_train(model, lines, settle=settler(job.device))
-    trained = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
+        few = Path(folder) / "few.txt"  # what is compiled once a machine is compiled by then
+        few.write_text("".join(" ".join(line) + "\n" for line in itertools.islice(LineSentence(str(path)), WARM_LINES)))
+        make(LineSentence(str(few)), **{**job.settings(mode, dim, side, seed=1), "epochs": 1})
+        began = time.perf_counter()
+        model = make(**job.settings(mode, dim, side, seed=1))
+        lines = LineSentence(str(path))
+        model.build_vocab(lines)
+        read_seconds = time.perf_counter() - began
+        rate = job.expected_rate(side, mode, dim)
+        whole = model.corpus_total_words * model.epochs / rate if rate else None
+        if not job.fits(whole, clock, what):
+            return
+        timing = timed_train(model, lines, settle=settler(job.device) if side == OURS else None)
+        trained = time.perf_counter()
         model.wv.save_word2vec_format(str(Path(folder) / "vectors.bin"), binary=True)
-    saved = time.perf_counter()
+        saved = time.perf_counter()
     job.add(
         "end-to-end", path.name, mode, side, model, words=model.corpus_total_words, read_seconds=read_seconds,
         save_seconds=saved - trained, wall_seconds=saved - began, **timing,
@@ -236,10 +285,7 @@ def write_report(job: Acceptance) -> None:
     say("\n" + ", ".join(f"{name} {value}" for name, value in job.facts.items() if "bytes" not in name))
     promised = f" (data sheet {sheet / 1e9:,.0f})" if sheet else ""
     say(f"memory bandwidth: {job.facts['copy_bytes_per_s'] / 1e9:,.0f} GB/s in a copy{promised}")
-    if args.sweep:
-        say(sweep_table(rows))
-    elif not args.profile:
-        say(f"GPU tests: {job.tests}\n\n{speed_table(rows)}\n\n{end_to_end_table(rows)}\n")
+    say(f"GPU tests: {job.tests}\n\n{speed_table(rows)}\n\n{end_to_end_table(rows)}\n\n{sweep_table(rows)}\n")
     if args.csv and rows:
         say(f"{len(rows)} rows written to {args.csv}")
     if args.plot:
@@ -252,7 +298,7 @@ def write_report(job: Acceptance) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the acceptance. Returns the exit code: 1 if GPU tests or a part failed, else 0."""
+    """Run the acceptance. Returns the exit code: 1 if a GPU test or a part failed, else 0."""
     args = arguments(argv, __doc__ or "")
     log = logging.getLogger("gensim")
     level = log.level

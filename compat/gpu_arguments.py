@@ -16,6 +16,7 @@ from compat.report import COLUMNS
 from torchw2v.errors import EngineUnavailableError
 from torchw2v.ops.select import choose
 
+PARTS = ("tests", "profile", "table", "compare", "ptb", "zipf", "end-to-end")
 SMOKE = {
     "corpus": Path(datapath("lee_background.cor")), "zipf_words": 200_000, "zipf_vocabulary": 1000, "zipf_dim": 16,
     "dims": [16], "epochs": 2, "runs": 1, "gensim_workers": 2, "device": "cpu", "engine": "torch",
@@ -39,6 +40,14 @@ def _modes(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"unknown mode {unknown[0]!r}; choose from {', '.join(MODES)}")
     return modes
+
+
+def _parts(text: str) -> list[str]:
+    parts = text.split(",")
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown part {unknown[0]!r}; choose from {', '.join(PARTS)}")
+    return parts
 
 
 def _file(text: str) -> Path:
@@ -86,12 +95,9 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--device", default="cuda", help="of ours (default cuda)")
     add("--engine", default="triton", help="of ours (default triton)")
     add("--compare-engine", default="triton-ieee", help="to compare it with (default triton-ieee); the same: none")
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument(
-        "--sweep", action="store_true", help="only compare settings of the kernels (compat/gpu_sweep.py)"
-    )
-    instead.add_argument("--profile", action="store_true", help="only show where the time of an epoch goes")
-    add("--no-tests", action="store_true", help="leave out `pytest -m 'gpu and not slow'`")
+    add("--parts", type=_parts, default=list(PARTS), help=f"comma-separated, of {', '.join(PARTS)} (default: all)")
+    add("--no-tests", action="store_true", help="leave out the part tests, `pytest -m 'gpu and not slow'`")
+    add("--sweep", action="store_true", help="try other settings of the kernels, and nothing else")
     add("--commit", help="what the rows name as commit, where the source is no checkout")
     add("--csv", type=_rows_file, help="append the rows to this file")
     add("--plot", type=_output, help="write the roofline picture (PNG) to this file; needs matplotlib")
@@ -116,6 +122,7 @@ def arguments(argv: Sequence[str] | None, description: str = "") -> argparse.Nam
         choice, other = (choose(args.device, engine) for engine in (args.engine, args.compare_engine))
     except EngineUnavailableError as error:
         parser.error(str(error))
+    args.parts = ["sweep"] if args.sweep else [part for part in args.parts if part != "tests" or not args.no_tests]
     # What "auto" stands for.
     args.device, args.engine, args.compare_engine = str(choice.device), choice.engine, other.engine
     return args

@@ -72,14 +72,13 @@ VARIATIONS = (
 @contextmanager
 def applied(variation: Variation, engine: str) -> Iterator[None]:
     """Train with these settings inside the block."""
-    was = {name: getattr(schedule, name) for name in dir(schedule) if name.isupper()}
-    flight = variation.in_flight
-    if flight is not None:
-        for name in ("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_TREE_DEVICE"):
-            setattr(schedule, name, flight)
-        schedule.MAX_HOT_OCCURRENCES = max(was["MAX_HOT_OCCURRENCES"], flight // 64)
-    if variation.chunk is not None:
-        schedule.DEVICE_CHUNK_TOKENS = variation.chunk
+    given: dict[str, int] = {} if variation.chunk is None else {"DEVICE_CHUNK_TOKENS": variation.chunk}
+    if variation.in_flight is not None:
+        given |= dict.fromkeys(("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_TREE_DEVICE"), variation.in_flight)
+        given["MAX_HOT_OCCURRENCES"] = max(schedule.MAX_HOT_OCCURRENCES, variation.in_flight // 64)
+    was = {name: getattr(schedule, name) for name in given}
+    for name, value in given.items():
+        setattr(schedule, name, value)
     try:
         with _tuned(variation, engine):
             yield
@@ -146,7 +145,7 @@ def sweep_table(rows: list[dict[str, Any]]) -> str:
     """The sweep, a line a variation, the fastest of each corpus and mode first."""
     tried = [row for row in rows if row["part"] == "sweep"]
     tried.sort(key=lambda row: (row["corpus"], row["mode"], -row["loop_raw_words_per_s"]))
-    lines = [f"{'corpus':<20} {'mode':<8} {'in the loop':>13}  {'quality':<20}  variation"]
+    lines = [f"{'corpus':<20} {'mode':<8} {'in the loop':>13}  {', '.join(QUALITIES)}; variation"]
     for row in tried:
         quality = " ".join(f"{number(row[name], '.3f'):>6}" for name in QUALITIES)
         lines.append(

@@ -23,9 +23,8 @@ COLUMNS = (
     "part", "corpus", "mode", "side", "seed", "engine", "device", "vector_size", "window", "negative", "sample",
     "epochs", "workers", "words", "vocabulary", "seconds", "cpu_seconds", "raw_words_per_s", "effective_words_per_s",
     "loop_raw_words_per_s", "read_seconds", "save_seconds", "wall_seconds", "peak_memory_bytes", "bytes_per_token",
-    "bandwidth_bytes_per_s",
-    "roofline_fraction", *QUALITIES, "copy_bytes_per_s", "datasheet_bytes_per_s", "gpu", "driver", "cpu", "python",
-    "torch", "triton", "gensim", "numpy", "commit", "date", "note",
+    "bandwidth_bytes_per_s", "roofline_fraction", *QUALITIES, "copy_bytes_per_s", "datasheet_bytes_per_s", "gpu",
+    "driver", "cpu", "python", "torch", "triton", "gensim", "numpy", "commit", "date", "note",
 )  # fmt: skip
 
 
@@ -97,7 +96,7 @@ def medians(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]
 
 def speed_table(rows: list[dict[str, Any]]) -> str:
     """The parts "table" and "zipf", a line a cell, gensim's quality in brackets behind ours."""
-    cells = medians([row for row in rows if row["part"] in ("table", "zipf")])
+    cells = medians([row for row in rows if row["part"] not in ("end-to-end", "sweep")])
     head = (
         f"{'corpus':<20} {'mode':<8} {'D':>4} {'engine':<11} {'runs':>4} {'raw words/s':>13} {'in the loop':>13}"
         f" {'effective':>13}"
@@ -144,7 +143,7 @@ def picture(rows: list[dict[str, Any]], title: str, path: Path) -> str:
     """Write the roofline picture. Returns why there is none, "" if there is one."""
     if importlib.util.find_spec("matplotlib") is None:
         return "no picture, because matplotlib is not installed"
-    cells = medians([row for row in rows if row["bytes_per_token"]]).values()
+    cells = medians([row for row in rows if row["bytes_per_token"] and row["part"] != "sweep"]).values()
     if not cells:
         return "no picture, because nothing was measured"
     points = [{**cell, "label": f"{cell['corpus']} {cell['mode']} {cell['engine']}"} for cell in cells]

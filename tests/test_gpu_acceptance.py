@@ -1,6 +1,7 @@
 """`python -m compat.gpu` does what it says, tried at tiny sizes on a CPU, and its figures are those that it names."""
 
 import csv
+import gzip
 import importlib.util
 from types import SimpleNamespace
 
@@ -10,10 +11,10 @@ import torch
 from gensim.models import KeyedVectors
 from gensim.test.utils import datapath
 
-from compat import gpu, gpu_sweep
+from compat import gpu, gpu_runs, gpu_sweep
 from compat.analogies import analogies
 from compat.bench import MODES, QUALITIES
-from compat.gpu_runs import Acceptance
+from compat.gpu_sweep import Variation
 from compat.ids import IdSentences, IdWord2Vec
 from compat.report import COLUMNS
 from compat.roofline import bytes_per_token, datasheet_bandwidth, rows_per_token
@@ -85,6 +86,7 @@ def test_rows_are_appended_only_to_a_file_of_the_same_columns(smoke, tmp_path, c
 
 
 def test_what_does_not_fit_into_the_budget_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "PROFILE_SHARE", 0.0)
     monkeypatch.setattr(gpu, "TABLE_SHARE", 0.0)
     monkeypatch.setattr(gpu, "COMPARE_SHARE", 0.0)
     monkeypatch.setattr(gpu, "ZIPF_SHARE", 0.0)
@@ -96,60 +98,6 @@ def test_what_does_not_fit_into_the_budget_is_named(tmp_path, monkeypatch, capsy
         assert f"SKIPPED lee_background.cor {mode} D=16 torchw2v (numba): no time left" in said
     assert "SKIPPED zipf 200,000 words: no time left" in said
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3  # the header and both ends
-
-
-def test_a_part_that_fails_is_named_and_the_others_come(tmp_path, monkeypatch, capsys):
-    def broken(*_):
-        raise ValueError("no corpus today")
-
-    monkeypatch.setattr(gpu, "zipf_corpus", broken)
-    rows = tmp_path / "rows.csv"
-    assert gpu.main(["--smoke", "--modes", "sg-ns", "--csv", str(rows)]) == 1
-    assert "FAILED zipf: ValueError: no corpus today" in capsys.readouterr().out
-    with rows.open(newline="") as lines:
-        parts = [row["part"] for row in csv.DictReader(lines)]
-    assert parts == ["table", "table", "table", "end-to-end", "end-to-end"]
-
-
-def test_what_needs_a_device_is_skipped_once_it_does_not_answer():
-    called = []
-    job = Acceptance(SimpleNamespace(device="cuda", csv=None), {})
-    job.lost = "zipf"
-    job.attempt("ours", pytest.fail, "called")
-    job.attempt("gensim", called.append, "on the CPU", on_device=False)
-    assert job.skipped == ["ours: the device does not answer since zipf"]
-    assert called == ["on the CPU"] and not job.failed
-
-
-def test_sweep_tries_settings_and_leaves_them_as_they_were(tmp_path, monkeypatch, capsys):
-    was = dict(vars(schedule))
-    tried = (gpu_sweep.Variation(), gpu_sweep.Variation(in_flight=128, chunk=4096, warps=4))
-    monkeypatch.setattr(gpu_sweep, "VARIATIONS", tried)
-    rows = tmp_path / "rows.csv"
-    assert gpu.main(["--smoke", "--sweep", "--modes", "cbow-ns", "--csv", str(rows)]) == 0
-    with rows.open(newline="") as lines:
-        found = [(row["part"], row["corpus"], row["note"]) for row in csv.DictReader(lines)]
-    corpora = ("lee_background.cor", "zipf-1000")
-    notes = ("as it is", "in_flight=128 chunk=4096 warps=4")
-    assert found == [("sweep", corpus, note) for corpus in corpora for note in notes]
-    assert dict(vars(schedule)) == was
-    said = capsys.readouterr().out
-    assert all(said.count(note) >= 2 for note in notes)
-
-
-def test_settings_of_a_sweep_reach_plan_and_kernels():
-    triton_engine = pytest.importorskip("torchw2v.ops.triton_engine", reason="triton is not made for this platform")
-    tuning = triton_engine.TUNING
-    with gpu_sweep.applied(gpu_sweep.Variation(in_flight=512, warps=2, stages=1, block=16), "triton"):
-        assert vars(triton_engine.TUNING) == {"warps": 2, "stages": 1, "tree_stages": 1, "block": 16}
-        assert schedule.MAX_IN_FLIGHT == schedule.MAX_IN_FLIGHT_TREE_DEVICE == 512
-    assert triton_engine.TUNING is tuning
-
-
-def test_profile_shows_where_the_time_goes(capsys):
-    assert gpu.main(["--smoke", "--profile", "--modes", "sg-ns"]) == 0
-    said = capsys.readouterr().out
-    assert "profile of sg-ns D=16" in said and "aten::" in said
 
 
 def test_without_cuda_the_exit_code_is_2_and_the_message_names_smoke(monkeypatch, capsys):
@@ -167,6 +115,7 @@ def test_without_cuda_the_exit_code_is_2_and_the_message_names_smoke(monkeypatch
         (["--csv", "no/such/rows.csv"], "no such folder: no/such"),
         (["--modes", "sg-ns,sg"], "unknown mode 'sg'"),
         (["--dims", "100,x"], "'x' is not a whole number"),
+        (["--parts", "tests,speed"], "unknown part 'speed'"),
         (["--runs", "0"], "'0' is not a whole number above 0"),
         (["--smoke", "--engine", "abacus"], "engine='abacus' is unknown"),
         (["--smoke", "--device", "abacus"], "device='abacus' is unknown"),
@@ -181,7 +130,9 @@ def test_wrong_arguments_are_named(wrong, message, capsys):
 
 def test_gpu_tests_are_counted_and_a_failure_fails(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: needs a device\n")
-    tests = tmp_path / "test_some.py"
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_else.py").write_text("import a_package_that_only_other_tests_need\n")
+    tests = tmp_path / "tests" / "test_some.py"
     tests.write_text("import pytest\n@pytest.mark.gpu\ndef test_a(): pass\ndef test_b(): assert 0\n")
     assert gpu.run_gpu_tests(tmp_path, 60) == (True, "1 passed, 0 failed, 0 errors, 0 skipped")
     tests.write_text(tests.read_text().replace("def test_b", "@pytest.mark.gpu\ndef test_b"))
@@ -191,12 +142,105 @@ def test_gpu_tests_are_counted_and_a_failure_fails(tmp_path):
 
 def test_no_gpu_tests_at_all_is_a_failure(tmp_path):
     passed, line = gpu.run_gpu_tests(tmp_path, 60)
+    assert not passed and line.startswith("no test in")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_some.py").write_text("# without pytest.mark.gpu\ndef test_a(): pass\n")
+    passed, line = gpu.run_gpu_tests(tmp_path, 60)
     assert not passed and line.startswith("0 passed")
 
 
 def test_gpu_tests_that_hang_are_stopped(tmp_path):
-    (tmp_path / "conftest.py").write_text("import time\ntime.sleep(60)\n")
-    assert gpu.run_gpu_tests(tmp_path, 0.5) == (False, "stopped after 0 s, the tests' share of the budget")
+    (tmp_path / "tests").mkdir()
+    tests = tmp_path / "tests" / "test_some.py"
+    tests.write_text("# pytest.mark.gpu\nimport time\nprint('so far', flush=True)\ntime.sleep(60)\n")
+    passed, line = gpu.run_gpu_tests(tmp_path, 3)
+    assert not passed and line.startswith("stopped after 3 s, the tests' share of the budget")
+
+
+def test_a_part_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypatch, capsys):
+    original = gpu.measure_ours
+
+    def fails(job, corpus, counts, mode, *args):
+        if mode == "cbow-ns":
+            raise RuntimeError("an illegal memory access was encountered")
+        original(job, corpus, counts, mode, *args)
+
+    monkeypatch.setattr(gpu, "measure_ours", fails)
+    rows = tmp_path / "rows.csv"
+    assert gpu.main(["--smoke", "--parts", "table", "--modes", "cbow-ns,sg-ns", "--csv", str(rows)]) == 1
+    said = capsys.readouterr().out
+    assert "FAILED lee_background.cor cbow-ns D=16 torchw2v: RuntimeError: an illegal memory access" in said
+    assert "in fails" in said  # where
+    with rows.open(newline="") as lines:
+        found = [(row["mode"], row["side"]) for row in csv.DictReader(lines)]
+    assert found == [("cbow-ns", "gensim"), ("sg-ns", "torchw2v"), ("sg-ns", "gensim")]
+
+
+def test_a_device_that_no_longer_answers_is_not_asked_again(smoke, monkeypatch):
+    job = gpu.Acceptance(gpu.arguments(["--smoke"]), {})
+    job.args.device = "cuda"
+    monkeypatch.setattr(gpu_runs, "answers", lambda device: False)
+    done = []
+    job.attempt("first", lambda: 1 / 0)
+    job.attempt("second", done.append, "second")
+    job.attempt("third", done.append, "third", on_device=False)
+    assert done == ["third"] and job.failed
+    assert job.failures == ["first: ZeroDivisionError: division by zero"]
+    assert job.skipped == ["second: the device does not answer since first"]
+
+
+def test_rows_are_on_disk_when_they_are_measured(tmp_path, monkeypatch):
+    rows = tmp_path / "rows.csv"
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu, "measure_gensim", killed)
+    monkeypatch.setattr(gpu, "write_report", lambda job: None)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main(["--smoke", "--parts", "table", "--modes", "sg-ns", "--csv", str(rows)])
+    assert len(rows.read_text().splitlines()) == 2
+
+
+def test_sweep_tries_every_variation_and_leaves_the_settings_as_they_were(tmp_path, monkeypatch, capsys):
+    before = {name: value for name, value in vars(schedule).items() if name.isupper()}
+    tried = (Variation(), Variation(in_flight=64), Variation(warps=4, chunk=4096))
+    monkeypatch.setattr(gpu_sweep, "VARIATIONS", tried)
+    rows = tmp_path / "rows.csv"
+    assert gpu.main(["--smoke", "--sweep", "--modes", "sg-ns", "--epochs", "1", "--csv", str(rows)]) == 0
+    with rows.open(newline="") as lines:
+        found = [(row["part"], row["corpus"], row["note"]) for row in csv.DictReader(lines)]
+    notes = ["as it is", "in_flight=64", "chunk=4096 warps=4"]
+    assert found == [("sweep", corpus, note) for corpus in ("lee_background.cor", "zipf-1000") for note in notes]
+    assert {name: value for name, value in vars(schedule).items() if name.isupper()} == before
+    assert "in_flight=64" in capsys.readouterr().out.rpartition("variation\n")[2]
+
+
+def test_a_variation_is_what_an_engine_is_made_with():
+    triton_engine = pytest.importorskip("torchw2v.ops.triton_engine")
+    usual, most = triton_engine.TUNING, schedule.MAX_IN_FLIGHT
+    with gpu_sweep.applied(Variation(in_flight=16_384, warps=4, stages=2, block=32), "triton"):
+        assert triton_engine.Tuning(warps=4, stages=2, tree_stages=2, block=32) == triton_engine.TUNING
+        assert (schedule.MAX_IN_FLIGHT, schedule.MAX_IN_FLIGHT_TREE_DEVICE) == (16_384, 16_384)
+        assert schedule.MAX_HOT_OCCURRENCES == 256
+    assert (usual, most, 64) == (triton_engine.TUNING, schedule.MAX_IN_FLIGHT, schedule.MAX_HOT_OCCURRENCES)
+
+
+def test_variations_that_are_swept_differ():
+    assert len(set(map(str, gpu_sweep.VARIATIONS))) == len(gpu_sweep.VARIATIONS) - 1  # the first comes again, last
+
+
+def test_profile_names_what_ran(capsys):
+    assert gpu.main(["--smoke", "--parts", "profile", "--modes", "sg-ns", "--epochs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "profile of sg-ns D=16" in said and "in the loop" in said
+
+
+def test_compressed_text_is_unpacked_before_the_clock_starts(tmp_path):
+    packed = tmp_path / "words.txt.gz"
+    packed.write_bytes(gzip.compress(b"one two\n"))
+    assert gpu.unpacked(packed, tmp_path).read_text() == "one two\n"
+    assert gpu.unpacked(tmp_path / "words.txt", tmp_path) == tmp_path / "words.txt"
 
 
 @pytest.mark.parametrize("dimensions", [3, 20])
