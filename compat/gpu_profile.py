@@ -14,9 +14,10 @@ from compat.report import OURS, say, settler
 LINES = 12  # kernels that are shown
 
 
-def kernels_of(events: Any) -> list[tuple[str, int, float]]:
-    """Name, calls and seconds on the device of each kernel and copy, the longest first."""
-    found = [(event.key, event.count, event.self_device_time_total / 1e6) for event in events]
+def kernels_of(events: Any, *, on_gpu: bool) -> list[tuple[str, int, float]]:
+    """Name, calls and seconds of kernels and copies on the device, or of operations on a CPU, the longest first."""
+    spent = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    found = [(event.key, event.count, getattr(event, spent) / 1e6) for event in events]
     return sorted((entry for entry in found if entry[2] > 0), key=lambda entry: -entry[2])
 
 
@@ -42,7 +43,7 @@ def _profile(job: Acceptance, corpus: Text, counts: dict[Any, int], mode: str, d
         model.train(ids, total_examples=len(ids), epochs=1)
         wait()
         seconds = time.perf_counter() - began
-    kernels = kernels_of(seen.key_averages())
+    kernels = kernels_of(seen.key_averages(), on_gpu=on_gpu)
     busy = sum(spent for *_, spent in kernels)
     say(f"profile of {mode} D={dim}: {seconds * 1e3:.1f} ms, {model.loop_seconds * 1e3:.1f} ms of them in the loop")
     say(f"  {'ms':>9} {'share':>6} {'calls':>7}  (the device was busy for {busy * 1e3:.1f} ms)")

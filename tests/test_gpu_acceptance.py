@@ -233,7 +233,8 @@ def test_variations_that_are_swept_differ():
 def test_profile_names_what_ran(capsys):
     assert gpu.main(["--smoke", "--parts", "profile", "--modes", "sg-ns", "--epochs", "1"]) == 0
     said = capsys.readouterr().out
-    assert "profile of sg-ns D=16" in said and "in the loop" in said
+    # On a CPU the operations of this thread; others train.
+    assert "profile of sg-ns D=16" in said and "in the loop" in said and "aten::" in said
 
 
 def test_compressed_text_is_unpacked_before_the_clock_starts(tmp_path):

@@ -89,7 +89,7 @@ def report(name, kernel, own, options, capability, **sizes):
     }
     return {
         "kernel": name, "width": sizes.get("D"), "precision": sizes.get("PRECISION"),
-        "adagrad": "ADAGRAD" in sizes,
+        "adagrad": "ADAGRAD" in sizes, "block": sizes.get("BD"),
         "shared_memory": compiled.metadata.shared,
         "registers": int(re.search(r"REG:(\d+)", disassembled(cubin, "cuobjdump", "--dump-resource-usage"))[1]),
         **{what: len(re.findall(pattern, sass)) for what, pattern in counts.items()},
@@ -111,5 +111,10 @@ if __name__ == "__main__":
     reports += [report(name, *TRAINING[name], capability, **corrected) for name in TRAINING if "cbow" in name]
     adagrad = {"D": 128, "STRIDE": 128, "WIDTH": 128, "ADAGRAD": True, **BLOCKS}
     reports += [report(name, *how, capability, **adagrad) for name, how in TRAINING.items()]
+    wide = TUNING.of_tile(triton_engine.MAX_BAG_SLOTS)
+    bag = {"D": 128, "STRIDE": 128, "SB": triton_engine.MAX_BAG_SLOTS, "BD": wide.block, "PRECISION": "tf32"}
+    for name, stages in (("cbow_negative", wide.stages), ("cbow_hierarchical", wide.tree_stages)):
+        kernel, own, options = TRAINING[name]
+        reports.append(report(name, kernel, own, options | {"num_stages": stages}, capability, **bag))
     reports += [report(name, *how, capability) for name, how in SAMPLING.items()]
     print(json.dumps(reports))

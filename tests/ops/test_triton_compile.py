@@ -29,7 +29,7 @@ def compiled(request):
     assert ran.returncode == 0, ran.stderr[-3000:]
     reports = json.loads(ran.stdout.splitlines()[-1])
     training = [report for report in reports if report["width"]]
-    assert (len(training), len(reports)) == (26, 32)
+    assert (len(training), len(reports)) == (28, 34)
     return request.param, training, reports
 
 
@@ -56,8 +56,10 @@ def test_rows_are_read_16_bytes_at_a_time_and_added_without_waiting_for_a_result
         assert report["returning_atomics"] == 0 and report["updates"] > 0, report
         assert report["wide_copies"] > 0, report
         assert report["cached_rows"] == 0, report  # a program would not see what others add to frequent rows
-        if capability >= 90:  # the first with vector additions to global memory; AdaGrad adds single numbers, too
-            assert report["adagrad"] or report["wide_updates"] == report["updates"], report
+        if capability >= 90:  # the first with vector additions to global memory
+            # AdaGrad adds single numbers, too; of 16 dimensions of 16 rows each thread has one.
+            some = report["adagrad"] or report["block"] < 32
+            assert some or report["wide_updates"] == report["updates"], report
             assert report["wide_updates"] > 0
 
 

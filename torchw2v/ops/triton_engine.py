@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
+from torchw2v.constants import MAX_BLOCK_ROWS, MAX_STALE_PULL, NODE_PULL
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
 from torchw2v.ops.torch_engine import TorchEngine
@@ -48,6 +48,12 @@ class Tuning:
     stages: int = 3
     tree_stages: int = 2
     block: int = 64
+
+    def of_tile(self, slots: int) -> Tuning:
+        """The same for tiles of so many slots: CBOW's wide bags take more registers and memory a dimension."""
+        if slots <= MAX_BLOCK_ROWS:
+            return self
+        return replace(self, block=min(self.block, 16), stages=min(self.stages, 2))
 
 
 TUNING = Tuning()  # of engines made from now on; not tried on a device yet: `python -m compat.gpu --sweep` tries others
@@ -195,7 +201,8 @@ class _Launch:
 
     def __init__(self, engine: TritonEngine, read: Weights, write: Weights, counted: Counted, step: Step) -> None:
         objective, plan, tables = engine.job.objective, engine.job.plan, engine.chunks.tables
-        width, kept, tuning = write.inputs.stride(0), counted.kept, engine.tuning
+        width, kept = write.inputs.stride(0), counted.kept
+        self.tuning = tuning = engine.tuning.of_tile(counted.slots)
         self.engine, self.read, self.write, self.counted, self.tables = engine, read, write, counted, tables
         self.arguments: dict[str, Any] = {
             "p_kept": kept.tokens, "p_sizes": kept.sizes, "p_counters": counted.counters,
@@ -255,12 +262,12 @@ class _Launch:
             programs = self._programs(-(-plan.step_tiles // groups) * plan.tile, last_step - first_step)
             skip_gram_negative[(programs,)](
                 **arguments, p_examples=counted.examples, line=counted.examples.shape[1],
-                **self.constants, **noise, G=plan.group, num_stages=engine.tuning.stages,
+                **self.constants, **noise, G=plan.group, num_stages=self.tuning.stages,
             )  # fmt: skip
         else:
             programs = self._programs(plan.tile, last_step - first_step)
             cbow_negative[(programs,)](
-                **arguments, **self.constants, **noise, **self.bags, num_stages=engine.tuning.stages
+                **arguments, **self.constants, **noise, **self.bags, num_stages=self.tuning.stages
             )
 
     def _hierarchical(self, first_step: int, last_step: int) -> None:
@@ -276,5 +283,5 @@ class _Launch:
             p_inputs_to=self.write.inputs, p_nodes_to=self.write.nodes, **self._squares("node"), p_scratch=scratch,
             p_scratch_node=torch.empty(programs * path, dtype=torch.int32, device=self.engine.device),
             path=path, **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
-            SKIP_GRAM=objective.skip_gram, **self.bags, num_stages=self.engine.tuning.tree_stages,
+            SKIP_GRAM=objective.skip_gram, **self.bags, num_stages=self.tuning.tree_stages,
         )  # fmt: skip
