@@ -71,6 +71,51 @@ def _per_word(model: Word2Vec, attribute: str) -> np.ndarray:
     return np.asarray(values)
 
 
+def take_in_added_words(model: Word2Vec) -> int:
+    """Give words that were put into `wv` by hand what training reads of a word.
+
+    Their count is 0 where none was set, so they are never drawn as negatives; subsampling keeps them; their output rows
+    start at zero. gensim reads and writes past the end of its arrays where a text has such a word.
+
+    Returns
+    -------
+    int
+        How many there were.
+
+    Raises
+    ------
+    WeightsError
+        With hierarchical softmax, where another word moves others in the tree, and with ns_exponent < 0.
+    """
+    wv, size = model.wv, len(model.wv)
+    known = min(len(wv.expandos.get(attribute, ())) for attribute in ("count", "sample_int"))
+    if not 0 < known < size or len(wv.vectors) != size:
+        return 0
+    if model.hs or model.ns_exponent < 0:
+        setting = "hs=1" if model.hs else f"ns_exponent={model.ns_exponent!r}"
+        raise WeightsError(
+            f"{size - known} words were put into wv by hand (first: {wv.index_to_key[known]!r}); with {setting} they "
+            "cannot be trained without a count: call build_vocab(sentences, update=True), with them in the text"
+        )
+    thresholds = len(wv.expandos["sample_int"])
+    wv.allocate_vecattrs()
+    wv.expandos["sample_int"][thresholds:] = keep_all(size - thresholds)
+    grow_outputs(model, size)
+    for name in SQUARES:
+        if getattr(model, name, None) is not None:
+            setattr(model, name, extend_squares(getattr(model, name), size))
+    return size - known
+
+
+def grow_outputs(model: Word2Vec, size: int) -> None:
+    """Give each word that has none a row of zeros in the output matrices, as gensim does for new words."""
+    for name in ("syn1", "syn1neg"):
+        matrix = getattr(model, name, None)
+        if matrix is not None and len(matrix) < size:
+            rows = np.zeros((size - len(matrix), matrix.shape[1]), dtype=matrix.dtype)
+            setattr(model, name, np.vstack([matrix, rows]))
+
+
 @contextmanager
 def quick_attributes(wv: KeyedVectors) -> Iterator[None]:
     """Make `wv.set_vecattr` quick: gensim's checks the sizes and types of all arrays for each word."""

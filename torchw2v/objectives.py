@@ -13,7 +13,7 @@ import numpy as np
 from gensim.models.word2vec import Word2Vec
 
 from torchw2v.errors import SettingError
-from torchw2v.gensim_state import CORRECTED, SOFTMAX, WORD2VEC, full_softmax
+from torchw2v.gensim_state import CORRECTED, SOFTMAX, WORD2VEC, full_softmax, grow_outputs
 
 _DEFAULT_NEGATIVE = 5  # gensim's, which cannot be told from an argument that was left out
 
@@ -75,6 +75,7 @@ class Objectives(Word2Vec):
 
     def update_weights(self) -> None:
         """Add rows for new words as gensim does, to the output rows of the full softmax, too."""
+        grow_outputs(self, len(self.wv.vectors))  # for words that were put into wv by hand; gensim forgets them
         super().update_weights()
         if self._output_rows_alone() and hasattr(self, "syn1neg"):  # else train() says that it is missing
             new = np.zeros((len(self.wv) - len(self.syn1neg), self.layer1_size), dtype=np.float32)

@@ -30,7 +30,7 @@ from torchw2v.errors import (
     TokenFileError,
 )
 from torchw2v.exchange import Exchange
-from torchw2v.gensim_state import SGD, WORD2VEC, full_softmax, quick_attributes
+from torchw2v.gensim_state import SGD, WORD2VEC, full_softmax, quick_attributes, take_in_added_words
 from torchw2v.job_hooks import FILE_HOOKS, JOB_HOOKS, JobHooks
 from torchw2v.objectives import Objectives
 from torchw2v.ops.select import Choice, DeviceLike, choose
@@ -335,6 +335,9 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
         super(TorchWord2Vec, model)._check_training_sanity(
             epochs=epochs, total_examples=total_examples, total_words=total_words, **kwargs
         )
+        added = take_in_added_words(self)
+        if added:
+            logger.info("%d words were put into wv by hand: they get output rows of zeros and are trained, too", added)
 
     def plot_training(self) -> Any:
         """Draw loss (with compute_loss=True), learning rate and speed by epoch; see `torchw2v.plot.training_curve`.
