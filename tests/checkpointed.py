@@ -1,7 +1,9 @@
 """Runs that are kept on disk, and how they are interrupted and compared."""
 
 import functools
+import queue
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -59,6 +61,38 @@ def assert_same_run(one, other):
         assert getattr(one, name) == getattr(other, name), name
     histories = [[{k: v for k, v in e.items() if k not in TIMES} for e in m.training_history] for m in (one, other)]
     assert histories[0] == histories[1]
+
+
+class Attended(queue.Queue):
+    """A queue whose writers go on when its reader has looked at what they wrote and asks for more.
+
+    A free thread may else have trained a whole small epoch before its caller sees the first chunk and wants a
+    checkpoint: how many there are would depend on the machine. Writers wait a second at most: a reader that has met an
+    error does not come back.
+    """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._asking, self._written, self._asked = threading.Condition(), 0, 0
+
+    def put(self, item, *arguments, **settings):
+        with self._asking:
+            self._written += 1
+            mine = self._written
+            super().put(item, *arguments, **settings)
+            if isinstance(item, tuple):  # a trained chunk; None and an error are a thread's last word
+                self._asking.wait_for(lambda: self._asked > mine, timeout=1)
+
+    def get(self, *arguments, **settings):
+        with self._asking:
+            self._asked += 1
+            self._asking.notify_all()
+        try:
+            return super().get(*arguments, **settings)
+        except queue.Empty:
+            with self._asking:
+                self._asked -= 1
+            raise
 
 
 class Crash(Exception):

@@ -1,8 +1,10 @@
 """Where there is no CUDA device, Triton kernels run in Triton's interpreter: the same tests, on the CPU."""
 
 import os
+import queue
 import signal
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,6 +47,19 @@ def trained(monkeypatch):
 def trained_tokens(trained):
     """The token ids that reached the engines, chunk by chunk."""
     return trained.tokens
+
+
+@pytest.fixture
+def attended(monkeypatch):
+    """Free threads wait for their caller to have looked at what they trained."""
+    from checkpointed import Attended
+
+    from torchw2v import trainer
+
+    def queue_of(size=0):
+        return queue.Queue(size) if size else Attended()  # one with a size reads ahead, and trains nothing
+
+    monkeypatch.setattr(trainer, "queue", SimpleNamespace(Queue=queue_of, Empty=queue.Empty, Full=queue.Full))
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ from torchw2v.errors import (
     SettingError,
 )
 
+pytestmark = pytest.mark.usefixtures("attended")
+
 # ---- exact -------------------------------------------------------------------------------------------------------
 
 

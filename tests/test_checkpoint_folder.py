@@ -33,6 +33,8 @@ from torchw2v.errors import (
     SettingError,
 )
 
+pytestmark = pytest.mark.usefixtures("attended")
+
 # ---- the folder --------------------------------------------------------------------------------------------------
 
 
