@@ -140,7 +140,7 @@ def look_up(block: bytes, table: WordTable, *, compiled: bool) -> Lookup:
         The block is not UTF-8; the error holds the whole block.
     """
     if compiled:
-        from torchw2v.word_kernels import find_in  # only here: an extra, and importing it takes a second
+        from torchw2v.word_kernels import find_in  # only here: importing it takes a second
 
         _check(block)
         ids, line_ends, unknown, rest = find_in(block, table)

@@ -1,4 +1,4 @@
-"""The sequential engine for CPU cores: gensim's order of updates, compiled by numba (an optional extra)."""
+"""The sequential engine for CPU cores: gensim's order of updates, compiled by numba."""
 
 from __future__ import annotations
 

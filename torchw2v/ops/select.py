@@ -62,7 +62,7 @@ def _triton_engine(job: Job, device: torch.device, precision: str) -> Engine:
 
 
 def _numba_engine(job: Job, threads: int) -> Engine:
-    from torchw2v.ops.numba_engine import NumbaEngine  # only here: an extra, and importing it takes a second
+    from torchw2v.ops.numba_engine import NumbaEngine  # only here: importing it takes a second
 
     return NumbaEngine(job, threads=threads)
 
