@@ -20,7 +20,7 @@ OVERRIDDEN = {
     "scan_vocab": "lines of a `corpus_file` are not cut at 10,000 words",
     "train": "an explicit `start_alpha=0` or `end_alpha=0` counts as given; work memory is let go at the end",
     "_smart_save": "writes atomically",
-    "_check_corpus_sanity": "refuses strings and one-shot iterators by name",
+    "_check_corpus_sanity": "refuses strings, tensors and used-up iterators by name",
     "_check_training_sanity": "checks sizes and `objective`; says why a vocabulary is empty",
     "_do_train_job": "our engine trains the jobs of gensim's loop",
     "_job_producer": "an error of the corpus reaches the caller",

@@ -49,6 +49,15 @@ def trained_tokens(trained):
     return trained.tokens
 
 
+@pytest.fixture(autouse=True)
+def threads_from_the_start(monkeypatch):
+    """The tests' small corpora are trained as large ones are: no words in the caller's thread."""
+    from torchw2v import epochs, trainer
+
+    for module in (epochs, trainer):
+        monkeypatch.setattr(module, "FEW_TOKENS", 0)
+
+
 @pytest.fixture
 def attended(monkeypatch):
     """Free threads wait for their caller to have looked at what they trained."""

@@ -233,30 +233,6 @@ def test_plain_text_as_sentences_is_refused(text, door):
         in_time(doors[door])
 
 
-ONE_SHOTS = {
-    "generator": lambda: (s for s in SENTENCES),
-    "map": lambda: map(list, SENTENCES),
-    "filter": lambda: filter(None, SENTENCES),
-    "zip": lambda: zip("ab", "cd", strict=True),
-    "list_iterator": lambda: iter(SENTENCES),
-}
-
-
-@pytest.mark.parametrize("kind", ONE_SHOTS)
-def test_one_shot_iterator_with_several_epochs_is_refused(kind):
-    with pytest.raises(CorpusTypeError, match=f"{kind} as sentences can't support 6 passes.*Use a list"):
-        in_time(lambda: ours(sentences=ONE_SHOTS[kind](), epochs=5))
-    with pytest.raises(CorpusTypeError, match=f"{kind} as sentences can't support 2 passes.*Use a list"):
-        in_time(lambda: train(built(ours), ONE_SHOTS[kind](), epochs=2))
-
-
-def test_generator_is_enough_to_build_a_vocabulary_and_to_train_one_epoch():
-    model = ours(sample=0)
-    model.build_vocab(s for s in SENTENCES)
-    assert set(model.wv.key_to_index) == {"a", "b", "c"}
-    assert train(model, (s for s in SENTENCES), epochs=1) == (60, 60)
-
-
 def test_empty_vocabulary_message_has_min_count_and_highest_count():
     with pytest.raises(EmptyVocabularyError, match=r"min_count=500 .* 20 times.*Lower min_count"):
         ours(sentences=SENTENCES, min_count=500)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from torchw2v import trainer
+from torchw2v import epochs, trainer
 from torchw2v.corpus import EncodedCorpus
 from torchw2v.ops.contract import Step, Tally, Weights
 from torchw2v.ops.draws import DrawKey
-from torchw2v.trainer import EpochReport, EpochState, prefetched, train_at_once, train_epoch
+from torchw2v.trainer import EpochReport, EpochState, prefetched, prefetched_after, train_at_once, train_epoch
 
 
 def prefetch_threads():
@@ -43,6 +43,28 @@ def test_prefetched_raises_the_sources_error_in_its_place():
     assert next(items) == 1
     with pytest.raises(LookupError, match="lost page"):
         next(items)
+    assert prefetch_threads() == []
+
+
+def test_prefetched_after_a_few_starts_no_thread_for_a_few():
+    items = prefetched_after(3, iter(range(3)), depth=2)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    assert prefetch_threads() == []
+    assert list(items) == []
+    assert list(prefetched_after(3, iter(range(100)), depth=2)) == list(range(100))
+    assert prefetch_threads() == []
+
+
+def test_prefetched_after_a_few_reads_none_before_it_is_asked_for():
+    taken = []
+    items = prefetched_after(3, (taken.append(n) or n for n in range(100)), depth=2)
+    for n in range(3):
+        assert next(items) == n
+        assert len(taken) == n + 1
+    assert next(items) == 3
+    time.sleep(0.3)
+    assert len(taken) > 4 and len(prefetch_threads()) == 1
+    items.close()
     assert prefetch_threads() == []
 
 
@@ -123,6 +145,62 @@ def test_epoch_goes_on_where_it_rested(device, threads):
     report = epoch(engine, device, threads, chunks, start=state)
     assert sorted(engine.tokens) == list(range(TOKENS))
     assert (report.chunks, report.effective_words, report.loss) == (40, TOKENS, 20.0)
+
+
+# ---- few words ---------------------------------------------------------------------------------------------------
+
+
+class WhereTrained(Recorder):
+    """Writes down the thread that trains each chunk, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.threads = []
+
+    def train_chunk(self, weights, chunk, step):
+        self.threads.append(threading.current_thread())
+        return super().train_chunk(weights, chunk, step)
+
+
+@pytest.mark.parametrize(("few", "here"), [(0, 0), (9, 0), (10, 1), (95, 9), (TOKENS, 40)])
+def test_few_words_are_trained_before_threads_are_started(few, here, monkeypatch):
+    monkeypatch.setattr(trainer, "FEW_TOKENS", few)
+    engine, before = WhereTrained(), torch.get_num_threads()
+    report = epoch(engine, "cpu", 3, CORPUS.chunks(10))
+    mine = [thread is threading.current_thread() for thread in engine.threads]
+    assert mine == [True] * here + [False] * (40 - here)
+    assert sorted(engine.tokens) == list(range(TOKENS))
+    assert (report.chunks, report.raw_words, report.examples, report.pairs, report.loss) == (40, 400, 40, 40, 20.0)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("few", [40, 120, TOKENS])
+def test_epoch_rests_among_few_words_and_goes_on(few, monkeypatch):
+    monkeypatch.setattr(trainer, "FEW_TOKENS", few)
+    engine = Recorder()
+    rests = EveryThird(engine, end_at=3)
+    with pytest.raises(InterruptedError):
+        epoch(engine, "cpu", 3, CORPUS.chunks(10), rests=rests)
+    assert rests.states[0].report.chunks == 3
+    state, chunks = rests.states[-1], CORPUS.chunks(10)
+    for _ in range(state.report.chunks):
+        next(chunks)
+    report = epoch(engine, "cpu", 3, chunks, start=state)
+    assert sorted(engine.tokens) == list(range(TOKENS))
+    assert (report.chunks, report.effective_words, report.loss) == (40, TOKENS, 20.0)
+
+
+def test_few_words_give_the_vectors_that_threads_give(monkeypatch):
+    from training import TOPICS, Stream, ours
+
+    def vectors(corpus):
+        return ours(corpus, workers=1).wv.vectors.copy()
+
+    in_threads = vectors(TOPICS)
+    for module in (epochs, trainer):
+        monkeypatch.setattr(module, "FEW_TOKENS", 1500)  # of 3,600
+    assert np.array_equal(vectors(TOPICS), in_threads)
+    assert np.array_equal(vectors(Stream(lambda number: TOPICS)), in_threads)
 
 
 # ---- engines that defer ------------------------------------------------------------------------------------------

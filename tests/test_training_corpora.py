@@ -200,3 +200,14 @@ def test_words_replaced_between_two_train_calls_are_trained_as_they_are(trained_
 def test_tokens_need_not_be_strings():
     numbers = [[hash(word) % 50 for word in sentence] for sentence in TOPICS]
     assert ours(numbers).wv.get_vector(numbers[0][0]).shape == (12,)
+
+
+def test_lines_that_stand_for_gensims_come_from_gensims_logger(caplog):
+    """Programs may have set up that one only."""
+    with caplog.at_level("INFO", logger="gensim"):
+        model = built(corpus=TOPICS)
+        train(model, [], epochs=1)
+    names = {record.getMessage().split(":")[0]: record.name for record in caplog.records}
+    assert names["PROGRESS"] == "gensim.models.word2vec"
+    assert [name for text, name in names.items() if "empty iterator" in text] == ["gensim.models.word2vec"]
+    assert str(model.wv) == "KeyedVectors<vector_size=12, 14 keys>"

@@ -8,6 +8,8 @@ MAX_BLOCK_ROWS = 64  # context rows of one skip-gram product; wider windows are 
 # The window that window=None stands for: longer than any sentence, and a number to which gensim's routines, which may
 # train a saved model on, can add a position without overflow (32 bits).
 WHOLE_SENTENCE = 2**30
+# Where gensim's own lines of a run come from, and so ours that stand for them: programs may have set up this one only.
+GENSIMS_LOGGER = "gensim.models.word2vec"
 
 # The pull that one row may receive from one stale snapshot, as alpha * (pairs summed into it); gensim's own updates
 # are sequential. Chosen for stability: five words with 20 negatives at alpha 0.5 explode at 1.2, are stable at 0.6

@@ -55,6 +55,7 @@ class JobHooks(EpochTraining):
             raise
         finally:
             torch.set_num_threads(before)
+        self._refuse_used_up(data_iterable, run.report, cur_epoch)
         run.report.effective_words, run.report.raw_words = result[0], result[1]
         self._end_epoch(run, run.report, cur_epoch, time.perf_counter() - began, callbacks)
         return result

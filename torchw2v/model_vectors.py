@@ -22,6 +22,10 @@ class ModelVectors(KeyedVectors):
         """As KeyedVectors, so that no file asks its reader for torchw2v."""
         return copyreg._reconstructor, (KeyedVectors, object, None), self.__dict__  # type: ignore[attr-defined]
 
+    def __str__(self) -> str:
+        """As KeyedVectors."""
+        return super().__str__().replace(type(self).__name__, KeyedVectors.__name__, 1)
+
     def save_word2vec_format(  # gensim's signature
         self, fname: Any, fvocab: Any = None, binary: bool = False, total_vec: int | None = None,
         write_header: bool = True, prefix: str = "", append: bool = False, sort_attr: str = "count",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise, repeat
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +264,7 @@ def _extend(
 
 def stream_chunks(sentences: Sentences, key_to_index: Mapping[Token, int], size: int) -> Iterator[CorpusChunk]:
     """Chunks of an iterable that is read as they are asked for; nothing of it is kept."""
-    iterator, more = iter(sentences), True
+    iterator, more = chain(sentences), True  # asks for an iterator once: some start anew whenever they are asked
     position, examples, raw_words = 0, 0, 0
     while more:
         read = _Growing()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from torchw2v.corpus import Sentences
 from torchw2v.token_file import TokenFile
 
 _PART = 4096  # sentences
+# Where Python's own iterators are defined: map, zip, list iterators, chain, csv.reader, codecs.open, ...
+_HOMES_OF_ITERATORS = ("builtins", "itertools", "_csv", "codecs", "fileinput")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class Source:
     repeats: bool
     lasting: bool = False
     fingerprint: Hashable = None
+
+
+def reads_once(sentences: Any) -> bool:
+    """Whether this is an iterator that cannot start anew: Python's own, and files.
+
+    An iterator of any other class may well start anew in its `__iter__`, so it is given the benefit of the doubt.
+    """
+    if isinstance(sentences, io.IOBase):
+        return True
+    return isinstance(sentences, Iterator) and type(sentences).__module__ in _HOMES_OF_ITERATORS
 
 
 def _file_state(path: Any) -> Hashable:

@@ -33,6 +33,8 @@ from torchw2v.ops.torch_engine import TorchEngine, Unit
 Item = TypeVar("Item")
 Result = tuple[CorpusChunk, Tally] | BaseException | None  # of a worker: a trained chunk, an error, its end
 
+# Trained in the caller's thread before others are started, which takes longer: for an epoch of few words none is.
+FEW_TOKENS = 1000
 LANES = 4  # units that a lockstep round computes from the same weights, whatever the number of threads
 _POLL_SECONDS = 0.5  # how often a waiting caller looks for Ctrl-C
 _COLLECT_SECONDS = 1.0  # how often words and loss are read from a device; gensim's progress line comes no more often
@@ -225,7 +227,21 @@ def _train_free(
     start: EpochState,
     rests: Rests,
 ) -> EpochReport:
-    report = replace(start.report)
+    report, few = replace(start.report), FEW_TOKENS
+    for part in chunks:
+        few -= part.chunk.stop - part.chunk.start
+        if few < 0:
+            chunks = chain([part], chunks)
+            break
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            tally = engine.train_chunk(weights, part.chunk, step_of(part))
+        report.add(part, tally)
+        progress(report)
+        if rests.due(report):
+            rests.at_rest(EpochState(report))
+    else:
+        return report
     while not _train_until_due(engine, weights, chunks, step_of, threads, progress, report, rests):
         rests.at_rest(EpochState(report))
     return report
@@ -407,3 +423,18 @@ def prefetched(source: Iterator[Item], depth: int) -> Generator[Item, None, None
         stop.set()
         if filler.ident is not None:
             filler.join()
+
+
+def prefetched_after(few: int, source: Iterator[Item], depth: int) -> Generator[Item, None, None]:
+    """As `prefetched`, but the first items are read when they are asked for; no thread is started if there are no more.
+
+    Parameters
+    ----------
+    few : int
+    source, depth
+        As in `prefetched`.
+    """
+    yield from islice(source, few)
+    beyond = list(islice(source, 1))
+    if beyond:
+        yield from prefetched(chain(beyond, source), depth)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from gensim.models.word2vec import Word2Vec
 
-from torchw2v.constants import UINT32_SPAN
+from torchw2v.constants import GENSIMS_LOGGER, UINT32_SPAN
 
-logger = logging.getLogger("gensim.models.word2vec")  # where gensim's own lines of this step come from
+logger = logging.getLogger(GENSIMS_LOGGER)
 _EXACT = 2**53  # whole numbers below it are exact in float64
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torchw2v.commands.console import complain, decimal, require_file, require_writable, say, tell, whole
 from torchw2v.commands.evaluate import RESTRICT_VOCAB, analogy_lines
+from torchw2v.constants import GENSIMS_LOGGER
 from torchw2v.errors import EmptyVocabularyError
 from torchw2v.ops.select import ENGINES
 from torchw2v.vocabulary_file import SENTENCE_END, read_vocabulary, write_vocabulary
@@ -20,7 +21,7 @@ from torchw2v.word2vec import TorchWord2Vec
 
 ALPHA = {0: 0.025, 1: 0.05}  # word2vec.c's, by cbow
 QUIET, SUMMARY, PROGRESS = 0, 1, 2  # -debug; above PROGRESS log lines even where there is a bar
-LOGGERS = ("gensim.models.word2vec", "torchw2v")
+LOGGERS = (GENSIMS_LOGGER, "torchw2v")
 
 DESCRIPTION = """Trains word vectors on text: a sentence a line, words separated by white space. The short flags are
 those of word2vec.c and of gensim's word2vec_standalone. Defaults are gensim's script's (which are word2vec.c's, but for
