@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from gensim.models import Word2Vec
-from training import TOPICS, both_libraries, ours, train
+from training import TOPICS, both_libraries, gensims, ours, train
 
 from torchw2v.errors import WeightsError
 
@@ -99,3 +99,47 @@ def test_a_model_whose_arrays_are_mapped_read_only_is_trained_on(tmp_path):
     train(mapped)
     assert (mapped.wv.vectors != before).any()
     assert np.array_equal(type(model).load(path).wv.vectors, before)  # the file is as it was
+
+
+def add_one(model, word="new"):
+    with pytest.warns(UserWarning, match="grows by one"):
+        return model.wv.add_vector(word, np.full(model.vector_size, 0.1, dtype=np.float32))
+
+
+@pytest.mark.parametrize("adding", [add, add_one])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_words_added_either_way_are_trained(settings, adding):
+    model = ours(TOPICS, **settings)
+    row = adding(model)
+    before = model.wv.vectors.copy()
+    assert model.train(WITH_NEW, total_examples=len(WITH_NEW), epochs=1)[0] > 20
+    assert (model.wv.vectors[row] != before[row]).any()
+    assert model.syn1neg.shape == model.wv.vectors.shape
+
+
+@pytest.mark.parametrize("adding", [add, add_one])
+def test_an_added_word_is_found_after_queries_have_made_norms(adding):
+    """gensim keeps the norms of before: IndexError."""
+    model = ours(TOPICS)
+    model.wv.most_similar("x1")
+    adding(model)
+    assert model.wv.most_similar("new", topn=1)
+    model.wv["x1"] = 2 * model.wv["x2"]
+    assert model.wv.most_similar("x1", topn=1) == [("x2", pytest.approx(1.0, abs=1e-6))]
+
+
+@pytest.mark.parametrize("settings", [{}, {"hs": 1, "negative": 0}, {"sample": 1e-3}], ids=str)
+def test_a_model_saved_with_an_added_word_is_loaded(settings, tmp_path):
+    """gensim's cannot be loaded again: its counts end before its words do."""
+    theirs = gensims(TOPICS)
+    add(theirs)
+    theirs.save(str(tmp_path / "theirs"))
+    with pytest.raises(IndexError):
+        Word2Vec.load(str(tmp_path / "theirs"))
+    model = ours(TOPICS, **settings)
+    add(model)
+    model.save(str(tmp_path / "model"))
+    for kind in (Word2Vec, type(model)):
+        loaded = kind.load(str(tmp_path / "model"))
+        assert np.array_equal(loaded.wv["new"], model.wv["new"])
+        assert loaded.wv.most_similar("new", topn=1) == model.wv.most_similar("new", topn=1)

@@ -89,22 +89,24 @@ def take_in_added_words(model: Word2Vec) -> int:
     """
     wv, size = model.wv, len(model.wv)
     known = min(len(wv.expandos.get(attribute, ())) for attribute in ("count", "sample_int"))
-    if not 0 < known < size or len(wv.vectors) != size:
+    if not 0 < known or len(wv.vectors) != size:
+        return 0
+    wv.allocate_vecattrs()
+    added = np.flatnonzero(wv.expandos["sample_int"] == 0)  # no word that was counted has a 0
+    if not len(added):
         return 0
     if model.hs or model.ns_exponent < 0:
         setting = "hs=1" if model.hs else f"ns_exponent={model.ns_exponent!r}"
         raise WeightsError(
-            f"{size - known} words were put into wv by hand (first: {wv.index_to_key[known]!r}); with {setting} they "
+            f"{len(added)} words were put into wv by hand (first: {wv.index_to_key[added[0]]!r}); with {setting} they "
             "cannot be trained without a count: call build_vocab(sentences, update=True), with them in the text"
         )
-    thresholds = len(wv.expandos["sample_int"])
-    wv.allocate_vecattrs()
-    wv.expandos["sample_int"][thresholds:] = keep_all(size - thresholds)
+    wv.expandos["sample_int"][added] = keep_all(len(added))
     grow_outputs(model, size)
     for name in SQUARES:
         if getattr(model, name, None) is not None:
             setattr(model, name, extend_squares(getattr(model, name), size))
-    return size - known
+    return len(added)
 
 
 def grow_outputs(model: Word2Vec, size: int) -> None:

@@ -22,6 +22,21 @@ class ModelVectors(KeyedVectors):
         """As KeyedVectors, so that no file asks its reader for torchw2v."""
         return copyreg._reconstructor, (KeyedVectors, object, None), self.__dict__  # type: ignore[attr-defined]
 
+    def add_vector(self, key: Any, vector: Any) -> int:
+        """As gensim's, which goes on using the norms of before."""
+        row = super().add_vector(key, vector)
+        self.norms = None
+        return row
+
+    def add_vectors(self, keys: Any, weights: Any, extras: Any = None, replace: bool = False) -> None:
+        """As gensim's, which goes on using the norms of before, and leaves new keys without counts.
+
+        A model that was saved so could not be loaded. New keys get a count of 0, as from `add_vector`.
+        """
+        super().add_vectors(keys, weights, extras, replace)
+        self.norms = None
+        self.allocate_vecattrs()
+
     def __str__(self) -> str:
         """As KeyedVectors."""
         return super().__str__().replace(type(self).__name__, KeyedVectors.__name__, 1)
