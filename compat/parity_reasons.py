@@ -59,6 +59,6 @@ ADDED = {
 }
 
 ATTRIBUTES = {  # of a trained model, where the type is not the one that gensim's has
-    "wv": "a KeyedVectors that writes its files atomically and keeps norms and counts right when words are added; saved, "
-    "pickled and copied it is gensim's",
+    "wv": "a KeyedVectors that writes its files atomically and keeps norms and counts right when words are added; "
+    "saved, pickled and copied it is gensim's",
 }

@@ -89,7 +89,7 @@ def take_in_added_words(model: Word2Vec) -> int:
     """
     wv, size = model.wv, len(model.wv)
     known = min(len(wv.expandos.get(attribute, ())) for attribute in ("count", "sample_int"))
-    if not 0 < known or len(wv.vectors) != size:
+    if known == 0 or len(wv.vectors) != size:
         return 0
     wv.allocate_vecattrs()
     added = np.flatnonzero(wv.expandos["sample_int"] == 0)  # no word that was counted has a 0
