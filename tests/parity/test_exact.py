@@ -452,3 +452,18 @@ def test_whole_number_tokens_get_their_own_tables():
         assert_same_paths(ours.wv.expandos[name], theirs.wv.expandos[name], name)
     ours.train(walks, total_examples=ours.corpus_count, epochs=2)  # gensim's own train() hangs here
     assert np.isfinite(ours.wv.vectors).all()
+
+
+def test_state_after_training_is_that_of_the_parity_page():
+    """alpha at the start of the last chunk, gensim's at that of its last job; `random` is drawn from in gensim only."""
+    drew, corpus = [], list(CORPORA["lee"]())
+    models = both(epochs=2, min_count=5)
+    for model in models:
+        model.build_vocab(corpus)
+        before = model.random.get_state()[1].copy(), model.random.get_state()[2]
+        model.train(corpus, total_examples=model.corpus_count, epochs=2)
+        after = model.random.get_state()
+        drew.append(not (np.array_equal(after[1], before[0]) and after[2] == before[1]))
+    ours, theirs = (model.min_alpha_yet_reached for model in models)
+    assert 0.0001 < ours < theirs < 0.025
+    assert drew == [False, True]
