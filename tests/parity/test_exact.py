@@ -455,7 +455,7 @@ def test_whole_number_tokens_get_their_own_tables():
 
 
 def test_state_after_training_is_that_of_the_parity_page():
-    """alpha at the start of the last chunk, gensim's at that of its last job; `random` is drawn from in gensim only."""
+    """Alpha at the start of the last chunk, or of gensim's last job; `random` is drawn from in gensim only."""
     drew, corpus = [], list(CORPORA["lee"]())
     models = both(epochs=2, min_count=5)
     for model in models:
@@ -464,6 +464,6 @@ def test_state_after_training_is_that_of_the_parity_page():
         model.train(corpus, total_examples=model.corpus_count, epochs=2)
         after = model.random.get_state()
         drew.append(not (np.array_equal(after[1], before[0]) and after[2] == before[1]))
-    ours, theirs = (model.min_alpha_yet_reached for model in models)
-    assert 0.0001 < ours < theirs < 0.025
+    for model in models:
+        assert 0.0001 < model.min_alpha_yet_reached < 0.025 / 20
     assert drew == [False, True]
