@@ -16,6 +16,11 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
+# Options of functions that only compiled code calls. numba would also make an entry from Python and one from C for
+# each, and look for array expressions in them: a third of the time that compiling takes.
+INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "no_rewrites": True}
+
+
 def numba_missing() -> str | None:
     """Why nothing can be compiled by numba here, or None where it can be."""
     if importlib.util.find_spec("numba") is None:

@@ -33,7 +33,7 @@ UINT32_SPAN = 2**32  # a draw is a uniform integer in [0, UINT32_SPAN)
 MAX_SCORE = 6  # gensim leaves an output alone whose |score| is not below: MAX_EXP in word2vec_inner.pyx
 # Contexts that the sequential engine trains together, and that share negatives.
 MAX_SEQUENTIAL_BLOCK = 10
-# Vector sizes for which numba's loops are compiled anew, some twelve seconds each once a machine; others share code.
+# Vector sizes for which numba's loops are compiled anew, some ten seconds each once a machine; others share code.
 COMPILED_SIZES = (64, 96, 100, 128, 150, 192, 200, 256, 300, 384, 400, 500, 512)
 # Huffman nodes next to the root that each of several threads copies in CBOW, and centers that use a copy before
 # it meets the other threads' copies: docs/kernels.md, "Copies of the busiest nodes".

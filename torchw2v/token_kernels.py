@@ -15,12 +15,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from torchw2v.compiling import kept
+from torchw2v.compiling import INNER, kept
 from torchw2v.word_table import Words, eights_of
 
 _PADDING = 8  # bytes around the words: eight may be read from each byte of them on
 _ADDRESS = ir.IntType(64)
-_INLINED: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "forceinline": True}
+_INLINED: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "forceinline": True, **INNER}
 _inlined = njit(**_INLINED)
 
 

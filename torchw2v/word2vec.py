@@ -76,7 +76,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
     engine : str, optional
         "auto" (default): "triton" on a CUDA device where Triton is installed, "numba" on a CPU where numba is, else
         "torch". "triton" multiplies in TF32 and keeps weights and sums in float32; "triton-ieee" multiplies in float32,
-        more slowly. "numba" trains in gensim's order, in loops compiled at the first use (some twelve seconds, kept on
+        more slowly. "numba" trains in gensim's order, in loops compiled at the first use (some ten seconds, kept on
         disk). "reference" is the slow definition that tiles are tested against.
     objective : str, optional
         None (default): what `hs` and `negative` say. "softmax": the full softmax over the vocabulary, which both

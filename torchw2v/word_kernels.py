@@ -14,11 +14,11 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from torchw2v import word_table
-from torchw2v.compiling import code_of, kept
+from torchw2v.compiling import INNER, code_of, kept
 from torchw2v.word_table import EMPTY, GIANT, MULTIPLIER, TableArrays, Words, WordTable, eights_of
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-_INLINED: dict[str, Any] = {**_OPTIONS, "_nrt": False, "forceinline": True}
+_INLINED: dict[str, Any] = {**_OPTIONS, "_nrt": False, "forceinline": True, **INNER}
 _inlined = njit(**_INLINED)
 
 _PADDING = 8  # bytes around a block: eight may be read from each byte of it on
@@ -226,7 +226,7 @@ def _look_up_all(eights, known, ahead, count, found, words, unknown):
     return unknown
 
 
-@njit(**_OPTIONS)
+@njit(**_OPTIONS, **INNER)
 def _find(text, eights, stop, known, ahead, found):
     """Split and look up text[_PADDING:stop]: (words, lines, unknown words)."""
     words = lines = unknown = count = 0
@@ -257,7 +257,7 @@ def _find(text, eights, stop, known, ahead, found):
     return words + count, lines, unknown
 
 
-@njit(**_OPTIONS)
+@njit(**_OPTIONS, **INNER)
 def _find_words(eights, starts, ends, known, ahead, found):
     """Look words up: how many are unknown."""
     unknown = 0
@@ -272,7 +272,7 @@ def _find_words(eights, starts, ends, known, ahead, found):
     return unknown
 
 
-@njit(**_OPTIONS)
+@njit(**_OPTIONS, **INNER)
 def _add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids):
     """WordTable.add of words of up to GIANT bytes, to arrays with room for all of them."""
     count, used = counters

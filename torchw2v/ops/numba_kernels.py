@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 
 from torchw2v import constants
-from torchw2v.compiling import code_of, kept
+from torchw2v.compiling import INNER, code_of, kept
 from torchw2v.constants import MAX_SEQUENTIAL_BLOCK, MAX_STALE_PULL
 from torchw2v.ops import draws, numba_groups, numba_rows
 from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
@@ -459,12 +459,24 @@ def _is_kept(vocabulary, text, pace, index):
 
 
 @inlined
+def _begun(offsets, position):
+    """How many sentences begin at this token or before it: np.searchsorted, which takes a seventh of all to compile."""
+    low, high = FIRST, len(offsets)
+    while low < high:
+        middle = (low + high) >> 1
+        if offsets[middle] <= position:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@inlined
 def _with_halo(vocabulary, text, rule, pace):
     """Widen [start, stop) until `window` kept tokens or a sentence's end lie on each side."""
     offsets = text.sentence_offsets
     low, high = text.start, text.stop
-    floor = offsets[np.searchsorted(offsets, low, side="right") - 1]
-    ceiling = offsets[np.searchsorted(offsets, high, side="left")]
+    floor, ceiling = offsets[_begun(offsets, low) - 1], offsets[_begun(offsets, high - 1)]
     found = 0
     while low > floor and found < rule.window:
         low -= 1
@@ -476,11 +488,11 @@ def _with_halo(vocabulary, text, rule, pace):
     return low, high
 
 
-@njit(**OPTIONS)
+@njit(**OPTIONS, **INNER)
 def _effective(vocabulary, text, pace, low, high):
     """Tokens [low, high) that subsampling keeps: (words, their places, where each sentence ends among them)."""
     offsets = text.sentence_offsets
-    first, last = np.searchsorted(offsets, low, side="right") - 1, np.searchsorted(offsets, high, side="left")
+    first, last = _begun(offsets, low) - 1, _begun(offsets, high - 1)
     words, index = np.empty(high - low, np.int32), np.empty(high - low, np.int64)
     ends = np.empty(last - first, np.int64)
     at, kept = low, 0
@@ -494,7 +506,7 @@ def _effective(vocabulary, text, pace, low, high):
     return words[:kept], index[:kept], ends
 
 
-@njit(**OPTIONS)
+@njit(**OPTIONS, **INNER)
 def _train_chunk(matrices, vocabulary, text, rule, pace, scratch):
     """Train the centers of a chunk, one after another.
 

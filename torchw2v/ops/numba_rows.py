@@ -12,6 +12,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 
+from torchw2v.compiling import INNER
+
 # Sums may be reordered and contracted (that is what makes vectors of them); NaN and infinity keep their meaning.
 # Without numba's runtime (_nrt) arrays are not counted by reference: the counters would be atomic, one for each array
 # of every tuple that is looked into, and shared by all threads. One core, cbow-ns: 780 ns a token, without them 450.
@@ -20,7 +22,7 @@ OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
     "error_model": "numpy",
 }
-INLINED: dict[str, Any] = {**OPTIONS, "_nrt": False, "forceinline": True}
+INLINED: dict[str, Any] = {**OPTIONS, "_nrt": False, "forceinline": True, **INNER}
 inlined = njit(**INLINED)
 intrinsic: Any = numba.extending.intrinsic  # numba itself gives the first argument, `typing`
 
