@@ -190,7 +190,7 @@ def scan(sentences: Sentences, progress: Progress, every: int = 10_000, workers:
         longest = sentences.max_sentence_length  # type: ignore[attr-defined]
         for piece in scan_text(files, table, longest=longest, workers=workers, progress=progress, every=every):
             corpus.add(piece)
-        return ScannedCorpus(table.words(), *corpus.arrays())
+        return ScannedCorpus(table.take_words(), *corpus.arrays())
     if worth_gathering(sentences):
         return _scan_lists(sentences, progress, every, workers)  # type: ignore[arg-type]
     return _scan_iterable(sentences, progress, every, _Growing())
@@ -203,8 +203,8 @@ def _scan_lists(sentences: Sequence[Any], progress: Progress, every: int, worker
         report.add(piece)
         corpus.add(piece)
     if reader.at_end:
-        return ScannedCorpus(table.words(), *corpus.arrays())
-    return _scan_iterable(reader.rest(), progress, every, corpus, table.words(), first=reader.sentence)
+        return ScannedCorpus(table.take_words(), *corpus.arrays())
+    return _scan_iterable(reader.rest(), progress, every, corpus, table.take_words(), first=reader.sentence)
 
 
 def _scan_iterable(

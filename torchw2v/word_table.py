@@ -145,6 +145,9 @@ class WordTable:
     """
 
     def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self._count = 0
         self._used = 0  # bytes of the buffer
         self.arrays = self._empty(bits=12, capacity=1 << 10, size=1 << 14)
@@ -161,14 +164,24 @@ class WordTable:
 
     def words(self) -> list[str]:
         """All words in the order of their ids; they must be UTF-8."""
-        written = self.arrays.words.buffer[: self._used].tobytes()
+        return self._decoded(self.arrays.words, self._count, self._used)
+
+    def take_words(self) -> list[str]:
+        """The same, and the table is empty then: what words are looked up by is let go before strings are made."""
+        words, count, used = self.arrays.words, self._count, self._used
+        self._clear()
+        return self._decoded(words, count, used)
+
+    @staticmethod
+    def _decoded(places: Words, count: int, used: int) -> list[str]:
+        written = places.buffer[:used].tobytes()
         text = written.decode()
         words = text.split()
-        if len(words) == self._count and sum(map(len, words)) + self._count == len(text):
+        if len(words) == count and sum(map(len, words)) + count == len(text):
             return words
         # Some are empty or hold white space.
-        ids = slice(1, self._count + 1)
-        starts, ends = (places[ids].tolist() for places in (self.arrays.words.starts, self.arrays.words.ends))
+        ids = slice(1, count + 1)
+        starts, ends = (each[ids].tolist() for each in (places.starts, places.ends))
         return [written[start:end].decode() for start, end in zip(starts, ends, strict=True)]
 
     def find(self, words: Words) -> np.ndarray:
