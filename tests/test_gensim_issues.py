@@ -385,7 +385,7 @@ def test_gensim_293_361_1601_weights_that_do_not_fit_are_refused_with_sizes_and_
 
 
 def test_nodevectors_37_names_of_gensim_3_are_answered_with_those_of_today():
-    """Its `size=` and `wv.vocab` broke in gensim 4, whose error for the first does not say what has come in its place."""
+    """gensim 4 does not say what its `size=` is called today."""
     for old, new in (("size", "vector_size"), ("iter", "epochs")):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{old}'; since gensim 4 it is '{new}'"):
             TorchWord2Vec(**{old: 10})
