@@ -18,11 +18,12 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from torchw2v.constants import MAX_STALE_PULL, NODE_PULL, PAIR_PARTS
-from torchw2v.ops import triton_engine, triton_kernels, triton_sampling
+from torchw2v.ops import triton_chunks, triton_engine, triton_kernels, triton_sampling
 
 TYPES = {
     "p_top_signs": "*i8", "p_starts": "*i64", "p_loss": "*fp64",
-    **dict.fromkeys(("p_share", "p_input_pairs", "p_output_pairs", "p_node_pairs", "p_lock", "p_scratch"), "*fp32"),
+    **dict.fromkeys(("p_share", "p_input_pairs", "p_output_pairs", "p_node_pairs", "p_lock"), "*fp32"),
+    **dict.fromkeys(("p_scratch", "p_bags"), "*fp32"),
     **dict.fromkeys(("p_inputs", "p_outputs", "p_nodes", "p_inputs_to", "p_outputs_to", "p_nodes_to"), "*fp32"),
     **{f"p_{kind}_squares{to}": "*fp32" for kind in ("input", "output", "node") for to in ("", "_to")},
     **dict.fromkeys(("alpha", "k_over_n"), "fp32"),
@@ -31,7 +32,7 @@ TYPES = {
 CONSTANTS = {
     "T": 16, "SB": 32, "G": 32, "N": 32, "NB": 32, "UB": 32, "M": 32, "TOP": 32,
     "MAX_PULL": MAX_STALE_PULL, "NODE_PULL": NODE_PULL, "SHRINK": True, "LOCK": True, "MEAN": True, "LOSS": False,
-    "SHARED": False, "PARTS": 1, "ADAGRAD": False, "WIDTH": 100,
+    "SHARED": False, "PARTS": 1, "ADAGRAD": False, "WIDTH": 100, "WALKED": False,
     "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True,
 }  # fmt: skip
 TUNING = triton_engine.TUNING
@@ -50,6 +51,11 @@ SAMPLING = {
     "measure_reach": (triton_sampling.measure_reach, {}, {}),
     "count_pairs": (triton_sampling.count_pairs, {}, {}),
     "count_pairs_cbow": (triton_sampling.count_pairs, {"SKIP_GRAM": False}, {}),
+    "count_pairs_walked": (
+        triton_sampling.count_pairs,
+        {"SKIP_GRAM": False, "PARTS": PAIR_PARTS, "WALKED": True, "SB": triton_chunks.BAG_SLOTS},
+        {},
+    ),
     "count_pairs_corrected": (triton_sampling.count_pairs, {"SKIP_GRAM": False, "PARTS": PAIR_PARTS}, {}),
 }
 
@@ -89,7 +95,7 @@ def report(name, kernel, own, options, capability, **sizes):
     }
     return {
         "kernel": name, "width": sizes.get("D"), "precision": sizes.get("PRECISION"),
-        "adagrad": "ADAGRAD" in sizes, "block": sizes.get("BD"),
+        "adagrad": "ADAGRAD" in sizes, "walked": "WALKED" in sizes,
         "shared_memory": compiled.metadata.shared,
         "registers": int(re.search(r"REG:(\d+)", disassembled(cubin, "cuobjdump", "--dump-resource-usage"))[1]),
         **{what: len(re.findall(pattern, sass)) for what, pattern in counts.items()},
@@ -111,10 +117,9 @@ if __name__ == "__main__":
     reports += [report(name, *TRAINING[name], capability, **corrected) for name in TRAINING if "cbow" in name]
     adagrad = {"D": 128, "STRIDE": 128, "WIDTH": 128, "ADAGRAD": True, **BLOCKS}
     reports += [report(name, *how, capability, **adagrad) for name, how in TRAINING.items()]
-    wide = TUNING.of_tile(triton_engine.MAX_BAG_SLOTS)
-    bag = {"D": 128, "STRIDE": 128, "SB": triton_engine.MAX_BAG_SLOTS, "BD": wide.block, "PRECISION": "tf32"}
-    for name, stages in (("cbow_negative", wide.stages), ("cbow_hierarchical", wide.tree_stages)):
-        kernel, own, options = TRAINING[name]
-        reports.append(report(name, kernel, own, options | {"num_stages": stages}, capability, **bag))
+    walked = {"WALKED": True, "SB": triton_chunks.BAG_SLOTS, "D": 128, "STRIDE": 128, "BD": TUNING.block}
+    kinds = [{"PRECISION": "tf32"}, {"PRECISION": "ieee"}, corrected | adagrad | {"LOSS": True}]
+    for name in ("cbow_negative", "cbow_hierarchical"):
+        reports += [report(name, *TRAINING[name], capability, **(walked | kind)) for kind in kinds]
     reports += [report(name, *how, capability) for name, how in SAMPLING.items()]
     print(json.dumps(reports))

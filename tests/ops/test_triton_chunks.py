@@ -22,7 +22,7 @@ from torchw2v.ops.triton_engine import TritonEngine
 from torchw2v.ops.triton_sampling import corpus_position, draw, noise_words
 from torchw2v.tables import alias_table, noise_probabilities
 
-from .engine_cases import MODES, TOKENS, case, matrices
+from .engine_cases import CBOW, MODES, TOKENS, case, matrices
 from .test_triton_engine import DEVICE, case32, on_device
 
 pytestmark = [pytest.mark.gpu] if DEVICE == "cuda" else []  # else in the ordinary suite
@@ -116,9 +116,21 @@ def test_a_cut_sentence_is_looked_at_as_far_as_its_windows_need():
     assert (4_000_000 - low) * least > 8 * 5  # kept words, were all of them the most frequent word
 
 
-@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
-def test_a_chunk_is_trained_without_waiting_for_the_device(skip_gram, outputs, mean):
-    job, ids, offsets, weights = case32(skip_gram, outputs, mean)
+@pytest.mark.parametrize("corrected", [False, True], ids=["word2vec", "corrected"])
+def test_a_bag_that_is_walked_has_the_pairs_of_one_that_is_not(corrected, monkeypatch):
+    job, ids, offsets, _ = case(False, "ns+hs", 20, True, True, 4, corrected=corrected)
+    chunks = Chunks(job, torch.device(DEVICE))
+    kept = chunks.keep(Chunk(ids, offsets, 71, 140, 0), KEY)
+    whole = chunks.count(kept, 20, 0)
+    assert (whole.slots, whole.walked) == (64, False)
+    monkeypatch.setattr(triton_chunks, "BAG_SLOTS", 16)
+    walked = chunks.count(kept, 20, 0)
+    assert (walked.slots, walked.walked) == (16, True)
+    assert whole.counters.sum() > 0 and torch.equal(walked.counters, whole.counters)
+    assert torch.equal(walked.top, whole.top) and torch.equal(walked.pairs, whole.pairs)
+
+
+def assert_nobody_waits(job, ids, offsets, weights):
     engine, there = TritonEngine(job, DEVICE), on_device(weights)()
     chunk, step = Chunk(ids, offsets, 0, TOKENS, 0), Step(0.025, KEY, compute_loss=True)
     asked, control = Asked(), Asked()
@@ -130,11 +142,22 @@ def test_a_chunk_is_trained_without_waiting_for_the_device(skip_gram, outputs, m
     assert WAITING & set(control.names)
 
 
+@pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+def test_a_chunk_is_trained_without_waiting_for_the_device(skip_gram, outputs, mean):
+    assert_nobody_waits(*case32(skip_gram, outputs, mean))
+
+
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_a_chunk_of_bags_of_any_size_is_trained_without_waiting_for_the_device(outputs, mean):
+    assert_nobody_waits(*case32(False, outputs, mean, window=1000, shrink=False))
+
+
 @pytest.mark.skipif(DEVICE == "cpu", reason="only a CUDA device can be waited for")
 @pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
+@pytest.mark.parametrize("window", [5, 1000], ids=["narrow", "wide"])
 @pytest.mark.parametrize("held", [True, False], ids=["resident", "streamed"])
-def test_cuda_sees_no_host_waiting(skip_gram, outputs, mean, held):
-    job, ids, offsets, weights = case32(skip_gram, outputs, mean)
+def test_cuda_sees_no_host_waiting(skip_gram, outputs, mean, held, window):
+    job, ids, offsets, weights = case32(skip_gram, outputs, mean, window=window)
     engine, there = TritonEngine(job, DEVICE), on_device(weights)()
     chunk, step = Chunk(ids, offsets, 0, TOKENS, 0), Step(0.025, KEY, compute_loss=True)
     if held:

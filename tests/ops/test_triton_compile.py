@@ -29,7 +29,7 @@ def compiled(request):
     assert ran.returncode == 0, ran.stderr[-3000:]
     reports = json.loads(ran.stdout.splitlines()[-1])
     training = [report for report in reports if report["width"]]
-    assert (len(training), len(reports)) == (28, 34)
+    assert (len(training), len(reports)) == (32, 39)
     return request.param, training, reports
 
 
@@ -38,7 +38,7 @@ def test_kernels_fit_into_registers(compiled):
     for report in reports:
         assert report["registers"] <= MAX_REGISTERS
         assert report["shared_memory"] <= MAX_SHARED_MEMORY
-        if report["precision"] != "ieee":
+        if report["precision"] != "ieee" or report["walked"]:
             assert report["spills"] <= MAX_SPILLS[capability], report
 
 
@@ -57,9 +57,8 @@ def test_rows_are_read_16_bytes_at_a_time_and_added_without_waiting_for_a_result
         assert report["wide_copies"] > 0, report
         assert report["cached_rows"] == 0, report  # a program would not see what others add to frequent rows
         if capability >= 90:  # the first with vector additions to global memory
-            # AdaGrad adds single numbers, too; of 16 dimensions of 16 rows each thread has one.
-            some = report["adagrad"] or report["block"] < 32
-            assert some or report["wide_updates"] == report["updates"], report
+            # AdaGrad adds single numbers, too.
+            assert report["adagrad"] or report["wide_updates"] == report["updates"], report
             assert report["wide_updates"] > 0
 
 

@@ -9,6 +9,7 @@ import torch
 pytest.importorskip("triton", reason="triton is not made for this platform")
 
 from torchw2v.errors import TrainingDivergedError
+from torchw2v.ops import triton_chunks
 from torchw2v.ops.contract import Chunk, Step, Weights
 from torchw2v.ops.draws import draw_key
 from torchw2v.ops.triton_engine import TritonEngine
@@ -117,6 +118,45 @@ def test_kernel_with_adagrad_equals_reference(skip_gram, outputs, mean, size):
 @pytest.mark.parametrize(("outputs", "mean"), CBOW)
 def test_kernel_with_adagrad_and_cbows_true_gradient_equals_reference(outputs, mean):
     assert_triton_agrees(case32(False, outputs, mean, adagrad=True, corrected=True, lock=False))
+
+
+@pytest.fixture
+def walked(monkeypatch):
+    """CBOW's bags are walked 16 slots at a time, the least that a product takes; slots of the tiles that were."""
+    slots, count = [], triton_chunks.Chunks.count
+
+    def spy(self, kept, reach, block):
+        counted = count(self, kept, reach, block)
+        assert counted.walked and counted.slots == 16
+        slots.append(self.job.plan.tile + 2 * reach)
+        return counted
+
+    monkeypatch.setattr(triton_chunks, "BAG_SLOTS", 16)
+    monkeypatch.setattr(triton_chunks.Chunks, "count", spy)
+    return slots
+
+
+@pytest.mark.parametrize(("window", "shrink", "size"), [(1, False, 1), (12, True, 130)])
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_kernel_that_walks_bags_equals_reference(outputs, mean, window, shrink, size, walked):
+    assert_triton_agrees(case32(False, outputs, mean, window=window, shrink=shrink, size=size), start=60, stop=130)
+    assert walked == [16 + 2 * window]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "options"),
+    [
+        pytest.param(0.025, {"adagrad": True}, id="adagrad"),
+        pytest.param(0.025, {"corrected": True, "lock": False}, id="corrected"),
+        pytest.param(0.5, {"corrected": True, "adagrad": True}, id="corrected-adagrad-capped"),
+    ],
+)
+@pytest.mark.parametrize(("outputs", "mean"), CBOW)
+def test_kernel_that_walks_bags_equals_reference_with_options(outputs, mean, alpha, options, walked):
+    atol = STEP32_ATOL * (10 if alpha > 0.1 else 1)  # as above
+    made = case32(False, outputs, mean, window=9, **options)
+    assert_triton_agrees(made, start=71, stop=150, alpha=alpha, atol=atol)
+    assert walked == [34]
 
 
 @pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)

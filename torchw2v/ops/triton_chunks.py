@@ -22,6 +22,7 @@ from torchw2v.tables import alias_table, busiest_nodes, noise_probabilities, pos
 
 _BLOCK = 1024  # tokens of one program of subsampling
 ENTRIES = 32  # Huffman path entries of one product
+BAG_SLOTS = 64  # of a CBOW tile in one product; wider bags are walked so many at a time
 _MIN_COUNTERS, _MAX_COUNTERS = 2**10, 2**13  # of a step and kind of row; powers of two
 _HALO_SHARE, _HALO_TOKENS, _MAX_HALO = 8, 1024, 2**22  # see `Chunks.range_of`
 
@@ -141,7 +142,9 @@ class Counted:
     start, lane : int
         First slot of the block; first lane of its negatives.
     slots : int
-        SB, slots of a tile at most, as a block size.
+        SB, slots of a tile in one product at most, as a block size.
+    walked : bool
+        CBOW: a tile may have more, and is walked SB at a time.
     counters : int32 tensor [steps, KINDS, C]
     top : int32 tensor [steps, M]
     examples : int32 tensor [steps, line]
@@ -153,6 +156,7 @@ class Counted:
     start: int
     lane: int
     slots: int
+    walked: bool
     counters: torch.Tensor
     top: torch.Tensor
     examples: torch.Tensor
@@ -232,7 +236,8 @@ class Chunks:
         """Count the pairs of each step in a block of its tiles' slots."""
         plan, objective, tables = self.job.plan, self.job.objective, self.tables
         slots = plan.tile + 2 * reach
-        width = power_of_two(min(slots, MAX_BLOCK_ROWS) if objective.skip_gram else slots)
+        width = power_of_two(min(slots, MAX_BLOCK_ROWS if objective.skip_gram else BAG_SLOTS))
+        walked = not objective.skip_gram and slots > width
         steps = triton.cdiv(kept.tiles, plan.step_tiles)
         line = (plan.step_tiles - 1) * plan.tile + width
 
@@ -244,6 +249,7 @@ class Chunks:
             start=block * MAX_BLOCK_ROWS,
             lane=LANE_NEGATIVES + block * MAX_GROUPS * plan.shared_negatives,
             slots=width,
+            walked=walked,
             counters=zeros(steps, KINDS.value, self.counters),
             top=zeros(steps, len(tables.top)),
             examples=zeros(steps, line) if objective.skip_gram and objective.negative else zeros(1, 1),
@@ -256,6 +262,6 @@ class Chunks:
             vocabulary=len(tables.keep), T=plan.tile, SB=width, B=plan.step_tiles, G=plan.group,
             N=plan.shared_negatives, NB=power_of_two(plan.shared_negatives), UB=ENTRIES, M=len(tables.top),
             C=self.counters, SKIP_GRAM=objective.skip_gram, NEGATIVE=bool(objective.negative),
-            TREE=tables.has_nodes, SHRINK=objective.shrink_windows, PARTS=pair_parts(objective),
+            TREE=tables.has_nodes, SHRINK=objective.shrink_windows, PARTS=pair_parts(objective), WALKED=walked,
         )  # fmt: skip
         return counted

@@ -10,20 +10,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from torchw2v.constants import MAX_BLOCK_ROWS, MAX_STALE_PULL, NODE_PULL
+from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
-from torchw2v.ops.torch_engine import TorchEngine
 from torchw2v.ops.triton_chunks import ENTRIES, Chunks, Counted, pair_parts, power_of_two
 from torchw2v.ops.triton_kernels import cbow_negative, hierarchical, skip_gram_negative
 
-MAX_BAG_SLOTS = 128  # slots of a CBOW tile that a program holds; wider windows take the torch operations
 _CHUNKS_AHEAD = 4  # that the host may ask for before the device has trained them
 
 
@@ -48,12 +46,6 @@ class Tuning:
     stages: int = 3
     tree_stages: int = 2
     block: int = 64
-
-    def of_tile(self, slots: int) -> Tuning:
-        """The same for tiles of so many slots: CBOW's wide bags take more registers and memory a dimension."""
-        if slots <= MAX_BLOCK_ROWS:
-            return self
-        return replace(self, block=min(self.block, 16), stages=min(self.stages, 2))
 
 
 TUNING = Tuning()  # of engines made from now on; not tried on a device yet: `python -m compat.gpu --sweep` tries others
@@ -84,7 +76,6 @@ class TritonEngine:
         if job.plan.inputs_ahead:
             raise ValueError("the kernels read inputs as others leave them; make the plan with on_device=True")
         self.chunks = Chunks(job, self.device)
-        self._wide_bags: TorchEngine | None = None
         in_flight = job.plan.step_tiles * job.plan.tile
         # Read and set to zero by `collect`; losses are those of each program.
         self.losses = torch.zeros(max(1, in_flight // job.plan.tile), dtype=torch.float64, device=self.device)
@@ -109,16 +100,12 @@ class TritonEngine:
         Returns
         -------
         Tally
-            Empty, because nobody knows yet; `collect` does. Only where CBOW's window is so wide that torch operations
-            train it, these are its words, pairs and loss.
+            Empty, because nobody knows yet; `collect` does.
         """
         if chunk.start >= chunk.stop:
             return Tally()
         self._where = f"before token {chunk.first_position + chunk.stop} of the epoch, at alpha={step.alpha:g}"
         reach = self.chunks.reach(chunk)
-        if not self.job.objective.skip_gram and self.job.plan.tile + 2 * reach > MAX_BAG_SLOTS:
-            self._wide_bags = self._wide_bags or TorchEngine(self.job, self.device)
-            return self._wide_bags.train_chunk(weights, chunk, step)
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             kept = self.chunks.keep(chunk, step.draw_key)
             self._words += kept.effective_words
@@ -202,7 +189,7 @@ class _Launch:
     def __init__(self, engine: TritonEngine, read: Weights, write: Weights, counted: Counted, step: Step) -> None:
         objective, plan, tables = engine.job.objective, engine.job.plan, engine.chunks.tables
         width, kept = write.inputs.stride(0), counted.kept
-        self.tuning = tuning = engine.tuning.of_tile(counted.slots)
+        self.tuning = tuning = engine.tuning
         self.engine, self.read, self.write, self.counted, self.tables = engine, read, write, counted, tables
         self.arguments: dict[str, Any] = {
             "p_kept": kept.tokens, "p_sizes": kept.sizes, "p_counters": counted.counters,
@@ -219,7 +206,7 @@ class _Launch:
             "SHRINK": objective.shrink_windows, "LOCK": write.input_lock is not None, "LOSS": step.compute_loss,
             "PRECISION": engine.precision, "num_warps": tuning.warps, "PARTS": pair_parts(objective),
         }  # fmt: skip
-        self.bags = {"MEAN": objective.cbow_mean, "SHARED": objective.shares_error}
+        self.bags = {"MEAN": objective.cbow_mean, "SHARED": objective.shares_error, "WALKED": counted.walked}
 
     def train(self, first: int, last: int) -> None:
         """Train the steps [first, last), those of them that there are."""
@@ -242,6 +229,13 @@ class _Launch:
         """As many as hold the tokens in flight, `tokens` each; no more than there may be work for."""
         plan = self.engine.job.plan
         return max(1, min(plan.step_tiles * plan.tile // tokens, steps * plan.step_tiles))
+
+    def _hidden_rows(self, programs: int) -> torch.Tensor:
+        """Scratch of programs that walk bags: hidden rows of a tile, and their errors; any pointer for others."""
+        if not self.counted.walked:
+            return self.write.inputs
+        rows = 2 * self.engine.job.plan.tile * programs
+        return torch.empty((rows, self.write.inputs.stride(0)), device=self.engine.device)
 
     def _negative(self, first_step: int, last_step: int) -> None:
         """Launch the kernel of negative sampling."""
@@ -267,8 +261,9 @@ class _Launch:
         else:
             programs = self._programs(plan.tile, last_step - first_step)
             cbow_negative[(programs,)](
-                **arguments, **self.constants, **noise, **self.bags, num_stages=self.tuning.stages
-            )
+                **arguments, p_bags=self._hidden_rows(programs), **self.constants, **noise, **self.bags,
+                num_stages=self.tuning.stages,
+            )  # fmt: skip
 
     def _hierarchical(self, first_step: int, last_step: int) -> None:
         """Launch the kernel of hierarchical softmax."""
@@ -282,6 +277,7 @@ class _Launch:
             p_node_pairs=tables.pairs["nodes"], p_inputs=self.read.inputs, p_nodes=self.read.nodes,
             p_inputs_to=self.write.inputs, p_nodes_to=self.write.nodes, **self._squares("node"), p_scratch=scratch,
             p_scratch_node=torch.empty(programs * path, dtype=torch.int32, device=self.engine.device),
-            path=path, **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
+            p_bags=self._hidden_rows(programs), path=path,
+            **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
             SKIP_GRAM=objective.skip_gram, **self.bags, num_stages=self.tuning.tree_stages,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Fused Triton kernels: one program takes a group or tile of tokens from rows to updated rows.
 
-Nothing between the gather and the update is written to memory, Huffman pulls excepted (one scratch block a program).
+Nothing between the gather and the update is written to memory, Huffman pulls and the hidden rows of wide bags excepted
+(scratch of each program).
 Names: p_ pointer, b_ loaded block, o_ offsets, m_ mask. Indices are int64 before they meet a stride: vocabulary times
 dimensions passes 2^31.
 
@@ -16,6 +17,9 @@ arithmetic exactly. Additions are relaxed atomics without a result: one `red.glo
 
 Sizes that change from launch to launch are not specialized: one compiled variant serves them all.
 
+CBOW needs a tile's whole bag, of any size. One of more slots than a block holds (WALKED) is walked block by block: once
+to sum hidden rows, which go to scratch rows of the program, and once more to hand their errors back.
+
 The grid is persistent: its programs are the tokens in flight (schedule.py), each takes every P-th piece of work of the
 steps `first_step` to `last_step`; of those that there are.
 """
@@ -25,6 +29,9 @@ import triton.language as tl
 
 from torchw2v.ops.triton_sampling import (
     OF_NODES,
+    bag_block,
+    bag_sizes,
+    bag_slots,
     counted,
     groups_of,
     input_scale,
@@ -34,6 +41,7 @@ from torchw2v.ops.triton_sampling import (
     path_entries,
     row_scale,
     step_noise,
+    tile_bags,
     tile_window,
     tiles_of,
     wide,
@@ -242,31 +250,176 @@ def _bags(b_a, MEAN: tl.constexpr, SHARED: tl.constexpr):
     return b_gather, b_spread
 
 
+@triton.jit
+def _keep_rows(p_rows, o_d, b_values, T: tl.constexpr, D: tl.constexpr, STRIDE: tl.constexpr):
+    """Put values [T, BD] into the program's own T rows, at dimensions o_d."""
+    offsets = tl.arange(0, T)[:, None] * STRIDE + o_d[None, :]
+    tl.store(p_rows + offsets, b_values, mask=o_d[None, :] < D)
+
+
+@triton.jit
+def _gather_bags(
+    p_inputs, p_hidden, p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high,
+    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr, SHRINK: tl.constexpr,
+    MEAN: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The hidden rows of a tile, H = gather X, to p_hidden [T, D], its bags walked SB tokens at a time.
+
+    From then on the tile is like one whose slots are these rows. Returns their numbers, the centers and A, [T, T]: the
+    identity, where a center has a context; and the centers' numbers and their bags' ends (tile_bags).
+    """
+    o_center, o_block = tl.arange(0, T), tl.arange(0, BD)
+    b_center, b_number, b_first, b_last = tile_bags(
+        p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high, T, SHRINK
+    )
+    b_m = bag_sizes(b_first, b_last)
+    first, slots = bag_slots(b_first, b_last)
+    for d in range(0, D, BD):
+        b_h = tl.zeros((T, BD), dtype=tl.float32)
+        for start in range(0, slots, SB):
+            b_word, b_a = bag_block(p_kept, first + start, b_number, b_first, b_last, SB)
+            b_x = _rows(p_inputs, b_word, d + o_block, tl.sum(b_a, 0) > 0, D, STRIDE)
+            b_h = tl.dot(b_a, b_x, b_h, input_precision=PRECISION)
+        if MEAN:
+            b_h /= tl.maximum(b_m, 1)[:, None]
+        _keep_rows(p_hidden, d + o_block, b_h, T, D, STRIDE)
+    tl.debug_barrier()  # the rows are read in another layout than they were written in
+    b_a = (o_center[:, None] == o_center[None, :]) & (b_m > 0)[:, None]
+    return o_center, b_center, b_a.to(tl.float32), b_number, b_first, b_last
+
+
+@triton.jit
+def _tile(
+    p_inputs, p_hidden, p_kept, p_sizes, room, tile, START, S, window, key_1, key_2, base_low, base_high,
+    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr, SHRINK: tl.constexpr,
+    MEAN: tl.constexpr, PRECISION: tl.constexpr, WALKED: tl.constexpr,
+):  # fmt: skip
+    """The rows that a tile's slots read (matrix and numbers), its centers and A; what `_scatter_bags` wants to know."""
+    if WALKED:
+        p_rows = p_hidden
+        b_word, b_center, b_a, b_number, b_first, b_last = _gather_bags(
+            p_inputs, p_hidden, p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high,
+            D, STRIDE, BD, T, SB, SHRINK, MEAN, PRECISION,
+        )  # fmt: skip
+    else:
+        p_rows = p_inputs
+        b_word, b_center, b_a = tile_window(
+            p_kept, p_sizes, room, tile, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
+        )
+        b_number, b_first, b_last = b_center, b_center, b_center
+    return p_rows, b_word, b_center, b_a, b_number, b_first, b_last
+
+
+@triton.jit
+def _input_rates(
+    p_counters, p_input_pairs, p_input_squares, p_input_squares_to, p_lock, step, b_word, alpha, C,
+    b_spread, b_asked, m_slot,
+    MAX_PULL: tl.constexpr, ADAGRAD: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr, SKIP_GRAM: tl.constexpr,
+    WALKED: tl.constexpr,
+):  # fmt: skip
+    """Scales of the slots' rows, to which squares asked of hidden rows are added; of walked bags: _scatter_bags."""
+    b_scale = tl.zeros_like(b_asked)
+    if not WALKED:
+        b_back = _handed_back(b_spread, b_asked, SKIP_GRAM)
+        _add_squares(p_input_squares_to, b_word, b_back, m_slot, ADAGRAD)
+        b_scale = input_scale(
+            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
+            MAX_PULL, ADAGRAD, LOCK, PARTS,
+        )  # fmt: skip
+    return b_scale
+
+
+@triton.jit
+def _add_errors(
+    p_inputs_to, p_error, b_word, o_d, b_dh, b_spread, b_scale, m_slot,
+    T: tl.constexpr, D: tl.constexpr, STRIDE: tl.constexpr, SKIP_GRAM: tl.constexpr, WALKED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add the errors of hidden rows to the slots' rows; those of walked bags to scratch, for _scatter_bags."""
+    if WALKED:
+        _keep_rows(p_error, o_d, b_dh, T, D, STRIDE)
+    else:
+        if not SKIP_GRAM:
+            b_dh = tl.dot(tl.trans(b_spread), b_dh, input_precision=PRECISION)
+        _add_rows(p_inputs_to, b_word, o_d, b_dh * b_scale[:, None], m_slot, D, STRIDE)
+
+
+@triton.jit
+def _scatter_bags(
+    p_inputs_to, p_input_squares, p_input_squares_to, p_error, p_kept, p_counters, p_input_pairs, p_lock,
+    step, alpha, C, b_number, b_first, b_last, b_asked,
+    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
+    MAX_PULL: tl.constexpr, ADAGRAD: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr, SHARED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Hand the errors of a tile's hidden rows, p_error [T, D], back to their bags, SB tokens at a time.
+
+    b_asked: squares asked of hidden rows.
+    """
+    tl.debug_barrier()  # the rows are read in another layout than they were written in
+    o_center, o_block = tl.arange(0, T), tl.arange(0, BD)
+    b_m = bag_sizes(b_first, b_last)
+    b_part = tl.full((T,), 1.0, dtype=tl.float32)
+    if SHARED:
+        b_part /= tl.maximum(b_m, 1)
+    first, slots = bag_slots(b_first, b_last)
+    for start in range(0, slots, SB):
+        b_word, b_a = bag_block(p_kept, first + start, b_number, b_first, b_last, SB)
+        m_slot = tl.sum(b_a, 0) > 0
+        b_back = tl.sum(b_a * (b_part * b_part * b_asked)[:, None], 0)
+        _add_squares(p_input_squares_to, b_word, b_back, m_slot, ADAGRAD)
+        b_scale = input_scale(
+            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
+            MAX_PULL, ADAGRAD, LOCK, PARTS,
+        )  # fmt: skip
+        for d in range(0, D, BD):
+            b_dh = _rows(p_error, o_center, d + o_block, b_m > 0, D, STRIDE) * b_part[:, None]
+            b_dx = tl.dot(tl.trans(b_a), b_dh, input_precision=PRECISION) * b_scale[:, None]
+            _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_slot, D, STRIDE)
+
+
+@triton.jit
+def _hidden(
+    p_rows, b_row, o_d, b_gather, m_row, D: tl.constexpr, STRIDE: tl.constexpr, MADE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Hidden rows at dimensions o_d: those that are made already (skip-gram's slots, walked bags); else gather X."""
+    b_h = _rows(p_rows, b_row, o_d, m_row, D, STRIDE)
+    if not MADE:
+        b_h = tl.dot(b_gather, b_h, input_precision=PRECISION)
+    return b_h
+
+
 @triton.jit(do_not_specialize=_SIZES)
 def cbow_negative(
     p_kept, p_sizes, p_counters, p_pairs, p_alias, p_share, p_input_pairs, p_output_pairs, p_lock,
     p_inputs, p_outputs, p_inputs_to, p_outputs_to,
-    p_input_squares, p_output_squares, p_input_squares_to, p_output_squares_to, p_loss,
+    p_input_squares, p_output_squares, p_input_squares_to, p_output_squares_to, p_bags, p_loss,
     room, first_step, last_step, START, lane, window, key_1, key_2, base_low, base_high, vocabulary,
     B, C, alpha, k_over_n,
     D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
     WIDTH: tl.constexpr, ADAGRAD: tl.constexpr,
     N: tl.constexpr, NB: tl.constexpr, MAX_PULL: tl.constexpr, SHRINK: tl.constexpr, PARTS: tl.constexpr,
     LOCK: tl.constexpr, MEAN: tl.constexpr, SHARED: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
+    WALKED: tl.constexpr,
 ):  # fmt: skip
     """CBOW with negative sampling: item = tile, trains T hidden rows H = gather X against centers and N negatives.
 
     Centers: g = 1 - share * sigmoid(h . z), row by row; negatives: g = -K/N * sigmoid(Z H'); dX = spread' dH.
+    p_bags: scratch of a program for WALKED bags, H and dH.
     """
     o_negative, o_block = tl.arange(0, NB), tl.arange(0, BD)
     m_negative = o_negative < N
     tiles, S = tiles_of(p_sizes, START, T, SB)
+    p_hidden = p_bags + wide(tl.program_id(0)) * (2 * T * STRIDE)
+    p_error = p_hidden + T * STRIDE
     total = tl.zeros((), dtype=tl.float64)
     for item in range(first_step * B + tl.program_id(0), tl.minimum(last_step * B, tiles), tl.num_programs(0)):
         step = item // B
-        b_word, b_center, b_a = tile_window(
-            p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
-        )
+        p_rows, b_word, b_center, b_a, b_number, b_first, b_last = _tile(
+            p_inputs, p_hidden, p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high,
+            D, STRIDE, BD, T, SB, SHRINK, MEAN, PRECISION, WALKED,
+        )  # fmt: skip
         b_noise = step_noise(
             p_kept, p_sizes, p_alias, room, step, item % B, lane, key_1, key_2, base_low, base_high, vocabulary,
             B, T, N, NB,
@@ -279,8 +432,7 @@ def cbow_negative(
         b_cc, b_nn = tl.zeros((T,), dtype=tl.float32), tl.zeros((NB,), dtype=tl.float32)
         b_score = tl.zeros((NB, T), dtype=tl.float32)
         for d in range(0, D, BD):
-            b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
-            b_h = tl.dot(b_gather, b_x, input_precision=PRECISION)
+            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, WALKED, PRECISION)
             b_c = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
             b_own += tl.sum(b_h * b_c, 1)
             b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
@@ -296,14 +448,12 @@ def cbow_negative(
         b_g = -b_q * tl.sigmoid(b_score)
         b_terms = -b_g * tl.sigmoid(b_score)
         b_asked = b_own_g * b_own_g * b_cc + tl.sum(b_terms * b_nn[:, None], 0)
-        b_back = _handed_back(b_spread, b_asked, False)
-        _add_squares(p_input_squares_to, b_word, b_back, m_slot, ADAGRAD)
         _add_squares(p_output_squares_to, b_center, b_own_g * b_own_g * b_hh, m_center, ADAGRAD)
         _add_squares(p_output_squares_to, b_noise, tl.sum(b_terms * b_hh[None, :], 1), m_negative, ADAGRAD)
         once = tl.load(p_pairs + step).to(tl.float32) / (tl.minimum(B, tiles - step * B) * N)
-        b_scale = input_scale(
-            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
-            MAX_PULL, ADAGRAD, LOCK, PARTS,
+        b_scale = _input_rates(
+            p_counters, p_input_pairs, p_input_squares, p_input_squares_to, p_lock, step, b_word, alpha, C,
+            b_spread, b_asked, m_slot, MAX_PULL, ADAGRAD, LOCK, PARTS, False, WALKED,
         )  # fmt: skip
         b_center_scale = output_scale(
             p_counters, p_output_pairs, p_output_squares, step, b_center, once, alpha, C, MAX_PULL, ADAGRAD
@@ -312,31 +462,27 @@ def cbow_negative(
             p_counters, p_output_pairs, p_output_squares, step, b_noise, once, alpha, C, MAX_PULL, ADAGRAD
         )  # fmt: skip
         for d in range(0, D, BD):
-            b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
-            b_h = tl.dot(b_gather, b_x, input_precision=PRECISION)
+            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, WALKED, PRECISION)
             b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
             b_dh = tl.dot(tl.trans(b_g), b_z, input_precision=PRECISION)
             b_dh += b_own_g[:, None] * _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
-            b_dx = tl.dot(tl.trans(b_spread), b_dh, input_precision=PRECISION) * b_scale[:, None]
             b_dz = tl.dot(b_g, b_h, input_precision=PRECISION) * b_noise_scale[:, None]
             b_dc = (b_own_g * b_center_scale)[:, None] * b_h
-            _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_slot, D, STRIDE)
+            _add_errors(
+                p_inputs_to, p_error, b_word, d + o_block, b_dh, b_spread, b_scale, m_slot,
+                T, D, STRIDE, False, WALKED, PRECISION,
+            )  # fmt: skip
             _add_rows(p_outputs_to, b_center, d + o_block, b_dc, m_center, D, STRIDE)
             _add_rows(p_outputs_to, b_noise, d + o_block, b_dz, m_negative, D, STRIDE)
+        if WALKED:
+            _scatter_bags(
+                p_inputs_to, p_input_squares, p_input_squares_to, p_error,
+                p_kept, p_counters, p_input_pairs, p_lock,
+                step, alpha, C, b_number, b_first, b_last, b_asked,
+                D, STRIDE, BD, T, SB, MAX_PULL, ADAGRAD, LOCK, PARTS, SHARED, PRECISION,
+            )  # fmt: skip
     if LOSS:
         _add_loss(p_loss, total)
-
-
-@triton.jit
-def _hidden(
-    p_inputs, b_word, o_d, b_gather, m_slot, D: tl.constexpr, STRIDE: tl.constexpr, SKIP_GRAM: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Hidden rows at dimensions o_d: the slots' own rows in skip-gram, [SB, BD]; one a center in CBOW, [T, BD]."""
-    b_h = _rows(p_inputs, b_word, o_d, m_slot, D, STRIDE)
-    if not SKIP_GRAM:
-        b_h = tl.dot(b_gather, b_h, input_precision=PRECISION)
-    return b_h
 
 
 @triton.jit
@@ -354,13 +500,14 @@ def hierarchical(
     p_kept, p_sizes, p_counters, p_top_counters, p_top, p_top_signs, p_starts, p_paths,
     p_input_pairs, p_node_pairs, p_lock,
     p_inputs, p_nodes, p_inputs_to, p_nodes_to,
-    p_input_squares, p_node_squares, p_input_squares_to, p_node_squares_to, p_scratch, p_scratch_node, p_loss,
+    p_input_squares, p_node_squares, p_input_squares_to, p_node_squares_to, p_scratch, p_scratch_node, p_bags, p_loss,
     room, first_step, last_step, START, window, key_1, key_2, base_low, base_high, path, B, C, alpha,
     D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
     WIDTH: tl.constexpr, ADAGRAD: tl.constexpr,
     UB: tl.constexpr, M: tl.constexpr, TOP: tl.constexpr,
     MAX_PULL: tl.constexpr, NODE_PULL: tl.constexpr, SHRINK: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr,
     SKIP_GRAM: tl.constexpr, MEAN: tl.constexpr, SHARED: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
+    WALKED: tl.constexpr,
 ):  # fmt: skip
     """Hierarchical softmax: item = tile, trains the nodes on the paths of T centers.
 
@@ -370,7 +517,7 @@ def hierarchical(
 
     The rest of the paths is taken UB entries at a time: entry u, a node of center o(u), meets the hidden rows r of that
     center: g = Q (label - sigmoid(z . h)). Pulls go through a scratch block of `path` entries, the top's first, so that
-    hidden rows are added to once a tile and not once a block of entries.
+    hidden rows are added to once a tile and not once a block of entries. p_bags: as in `cbow_negative`.
     """
     R: tl.constexpr = SB if SKIP_GRAM else T
     o_hidden, o_block, o_entry = tl.arange(0, R), tl.arange(0, BD), tl.arange(0, UB)
@@ -379,14 +526,17 @@ def hierarchical(
     p_scales = p_mine + path * R
     p_my_nodes = p_scratch_node + wide(tl.program_id(0)) * path
     p_rest, p_rest_scales, p_rest_nodes = p_mine + M * R, p_scales + 2 * M, p_my_nodes + M
+    p_hidden = p_bags + wide(tl.program_id(0)) * (2 * T * STRIDE)
+    p_error = p_hidden + T * STRIDE
     b_top = tl.load(p_top + o_top)
     tiles, S = tiles_of(p_sizes, START, T, SB)
     total = tl.zeros((), dtype=tl.float64)
     for item in range(first_step * B + tl.program_id(0), tl.minimum(last_step * B, tiles), tl.num_programs(0)):
         step = item // B
-        b_word, b_center, b_a = tile_window(
-            p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
-        )
+        p_rows, b_word, b_center, b_a, b_number, b_first, b_last = _tile(
+            p_inputs, p_hidden, p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high,
+            D, STRIDE, BD, T, SB, SHRINK, MEAN, PRECISION, WALKED,
+        )  # fmt: skip
         b_gather, b_spread = _bags(b_a, MEAN, SHARED)
         b_m = tl.sum(b_a, 1)
         m_slot = tl.sum(b_a, 0) > 0
@@ -397,7 +547,7 @@ def hierarchical(
         b_top_score = tl.zeros((M, R), dtype=tl.float32)
         b_hh, b_top_zz = tl.zeros((R,), dtype=tl.float32), tl.zeros((M,), dtype=tl.float32)
         for d in range(0, D, BD):
-            b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
+            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM or WALKED, PRECISION)
             b_top_z = _rows(p_nodes, b_top, d + o_block, o_top < TOP, D, STRIDE)
             b_top_score = tl.dot(b_top_z, tl.trans(b_h), b_top_score, input_precision=PRECISION)
             b_hh = _measured(b_hh, b_h, WIDTH, ADAGRAD)
@@ -426,7 +576,7 @@ def hierarchical(
             b_score = tl.zeros((UB, R), dtype=tl.float32)
             b_zz = tl.zeros((UB,), dtype=tl.float32)
             for d in range(0, D, BD):
-                b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
+                b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM or WALKED, PRECISION)
                 b_z = _rows(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
                 b_score = tl.dot(b_z, tl.trans(b_h), b_score, input_precision=PRECISION)
                 b_zz = _measured(b_zz, b_z, WIDTH, ADAGRAD)
@@ -443,17 +593,15 @@ def hierarchical(
             tl.store(p_rest_scales + 2 * (u + o_entry), b_scale, mask=m_entry)
             b_ahead = _part_ahead(tl.sum(b_q, 1) if SKIP_GRAM else tl.zeros((UB,), dtype=tl.float32))
             tl.store(p_rest_scales + 2 * (u + o_entry) + 1, b_ahead, mask=m_entry)
-        b_back = _handed_back(b_spread, b_asked, SKIP_GRAM)
-        _add_squares(p_input_squares_to, b_word, b_back, m_slot, ADAGRAD)
         if LOSS:
             total += loss
-        b_scale = input_scale(
-            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
-            MAX_PULL, ADAGRAD, LOCK, PARTS,
+        b_scale = _input_rates(
+            p_counters, p_input_pairs, p_input_squares, p_input_squares_to, p_lock, step, b_word, alpha, C,
+            b_spread, b_asked, m_slot, MAX_PULL, ADAGRAD, LOCK, PARTS, SKIP_GRAM, WALKED,
         )  # fmt: skip
         tl.debug_barrier()  # the scratch is read in another layout than it was written in
         for d in range(0, D, BD):
-            b_h = _hidden(p_inputs, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM, PRECISION)
+            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM or WALKED, PRECISION)
             b_dh = tl.zeros((R, BD), dtype=tl.float32)
             for u in range(0, M + entries, UB):
                 m_entry = u + o_entry < M + entries
@@ -465,9 +613,17 @@ def hierarchical(
                 b_dz = tl.dot(b_g, b_h, input_precision=PRECISION) * b_node_scale[:, None]
                 b_dh = tl.dot(tl.trans(b_g), b_z + b_ahead[:, None] * b_dz, b_dh, input_precision=PRECISION)
                 _add_rows(p_nodes_to, b_node, d + o_block, b_dz, b_node_scale > 0, D, STRIDE)
-            if not SKIP_GRAM:
-                b_dh = tl.dot(tl.trans(b_spread), b_dh, input_precision=PRECISION)
-            _add_rows(p_inputs_to, b_word, d + o_block, b_dh * b_scale[:, None], m_slot, D, STRIDE)
+            _add_errors(
+                p_inputs_to, p_error, b_word, d + o_block, b_dh, b_spread, b_scale, m_slot,
+                T, D, STRIDE, SKIP_GRAM, WALKED, PRECISION,
+            )  # fmt: skip
+        if WALKED:
+            _scatter_bags(
+                p_inputs_to, p_input_squares, p_input_squares_to, p_error,
+                p_kept, p_counters, p_input_pairs, p_lock,
+                step, alpha, C, b_number, b_first, b_last, b_asked,
+                D, STRIDE, BD, T, SB, MAX_PULL, ADAGRAD, LOCK, PARTS, SHARED, PRECISION,
+            )  # fmt: skip
         tl.debug_barrier()  # before the scratch is written again
     if LOSS:
         _add_loss(p_loss, total)

@@ -175,28 +175,91 @@ def words_at(p_kept, p_sizes, b_index):
 
 
 @triton.jit
+def tile_centers(
+    p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high, T: tl.constexpr, SHRINK: tl.constexpr
+):
+    """Words of a tile's centers, their numbers among kept tokens, their sentences (past the last: none): all [T]."""
+    halo, count = tl.load(p_sizes + HALO), tl.load(p_sizes + COUNT)
+    o_center = tl.arange(0, T)
+    b_number = halo + tile * T + o_center
+    m_center = tile * T + o_center < count
+    b_center = tl.load(p_kept + b_number, mask=m_center, other=0)
+    b_mine = tl.load(p_kept + 2 * room + b_number, mask=m_center, other=-2)
+    b_reach = tl.zeros((T,), dtype=tl.int64) + window
+    if SHRINK:  # uniform in 1..window
+        b_place = tl.load(p_kept + room + b_number, mask=m_center, other=0)
+        b_draw = draw(corpus_position(b_place, base_low, base_high), WINDOW_LANE, key_1, key_2)
+        b_reach = (b_draw.to(tl.int64) * b_reach >> 32) + 1
+    return b_center, b_number, b_mine, b_reach
+
+
+@triton.jit
 def tile_window(
     p_kept, p_sizes, room, tile, START, S, window, key_1, key_2, base_low, base_high,
     T: tl.constexpr, SB: tl.constexpr, SHRINK: tl.constexpr,
 ):  # fmt: skip
     """Words of a tile's slots [SB] and centers [T], and A [T, SB]: 1.0 where a slot is a context of a center."""
-    halo, count, total = tl.load(p_sizes + HALO), tl.load(p_sizes + COUNT), tl.load(p_sizes + TOTAL)
-    o_slot, o_center = tl.arange(0, SB), tl.arange(0, T)
-    b_at, b_own = line_start(p_sizes, tile, START, T) + o_slot, halo + tile * T + o_center
-    m_slot = (o_slot < S) & (b_at >= 0) & (b_at < total)
-    m_center = tile * T + o_center < count
+    b_center, b_number, b_mine, b_reach = tile_centers(
+        p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high, T, SHRINK
+    )
+    o_slot = tl.arange(0, SB)
+    b_at = line_start(p_sizes, tile, START, T) + o_slot
+    m_slot = (o_slot < S) & (b_at >= 0) & (b_at < tl.load(p_sizes + TOTAL))
     b_word = tl.load(p_kept + b_at, mask=m_slot, other=0)
-    b_center = tl.load(p_kept + b_own, mask=m_center, other=0)
     b_sentence = tl.load(p_kept + 2 * room + b_at, mask=m_slot, other=-1)
-    b_mine = tl.load(p_kept + 2 * room + b_own, mask=m_center, other=-2)
-    b_reach = tl.zeros((T,), dtype=tl.int64) + window
-    if SHRINK:  # uniform in 1..window
-        b_place = tl.load(p_kept + room + b_own, mask=m_center, other=0)
-        b_draw = draw(corpus_position(b_place, base_low, base_high), WINDOW_LANE, key_1, key_2)
-        b_reach = (b_draw.to(tl.int64) * b_reach >> 32) + 1
-    b_apart = b_at[None, :] - b_own[:, None]
+    b_apart = b_at[None, :] - b_number[:, None]
     b_near = (b_apart != 0) & (tl.abs(b_apart) <= b_reach[:, None]) & (b_sentence[None, :] == b_mine[:, None])
     return b_word, b_center, b_near.to(tl.float32)
+
+
+@triton.jit
+def tile_bags(
+    p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high, T: tl.constexpr, SHRINK: tl.constexpr
+):
+    """Words of a tile's centers, their numbers among kept tokens, those of the first and last token of their bags: [T].
+
+    The ends are found bit by bit, as in `measure_reach`. A bag holds its own center; past the last center it is empty.
+    """
+    b_center, b_number, b_mine, b_reach = tile_centers(
+        p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high, T, SHRINK
+    )
+    total = tl.load(p_sizes + TOTAL)
+    p_sentence = p_kept + 2 * room
+    b_before, b_after = tl.zeros((T,), dtype=tl.int32), tl.zeros((T,), dtype=tl.int32)
+    for bit in range(31):  # of a kept token's number
+        one = 1 << (30 - bit)
+        b_first, b_last = b_number - b_before - one, b_number + b_after + one
+        m_first = (b_before + one <= b_reach) & (b_first >= 0)
+        m_last = (b_after + one <= b_reach) & (b_last < total)
+        m_first = m_first & (tl.load(p_sentence + b_first, mask=m_first, other=-1) == b_mine)
+        m_last = m_last & (tl.load(p_sentence + b_last, mask=m_last, other=-1) == b_mine)
+        b_before += tl.where(m_first, one, 0)
+        b_after += tl.where(m_last, one, 0)
+    m_center = b_mine >= 0
+    b_first, b_last = b_number - b_before, b_number + b_after
+    return b_center, b_number, tl.where(m_center, b_first, total), tl.where(m_center, b_last, -1)
+
+
+@triton.jit
+def bag_sizes(b_first, b_last):
+    """Contexts of centers whose bags begin and end there: int32 [T]."""
+    return tl.maximum(b_last - b_first, 0)
+
+
+@triton.jit
+def bag_slots(b_first, b_last):
+    """(first, count) of the kept tokens that the bags of a tile span."""
+    first = tl.min(b_first, 0)
+    return first, tl.max(b_last, 0) + 1 - first
+
+
+@triton.jit
+def bag_block(p_kept, start, b_number, b_first, b_last, SB: tl.constexpr):
+    """Words of the kept tokens from `start` on [SB], and A [T, SB]: 1.0 where one is a context of a center."""
+    b_at = start + tl.arange(0, SB)
+    b_word = tl.load(p_kept + b_at, mask=b_at <= tl.max(b_last, 0), other=0)
+    b_in = (b_at[None, :] >= b_first[:, None]) & (b_at[None, :] <= b_last[:, None])
+    return b_word, (b_in & (b_at[None, :] != b_number[:, None])).to(tl.float32)
 
 
 @triton.jit
@@ -243,6 +306,17 @@ def path_entries(p_paths, b_from, b_end, u, UB: tl.constexpr, T: tl.constexpr):
 # ---- row caps --------------------------------------------------------------------------------------------------------
 
 
+@triton.jit
+def _count_inputs(p_counters, b_word, b_a, b_m, C, PARTS: tl.constexpr):
+    """Add the pairs of a tile's slots to the counters of their words. How many pairs each slot has: int32 [SB]."""
+    b_of_slot = tl.sum(b_a, 0).to(tl.int32)
+    b_pulled = b_of_slot
+    if PARTS > 1:
+        b_pulled = tl.sum(b_a.to(tl.int32) * (PARTS // tl.maximum(b_m, 1))[:, None], 0)
+    tl.atomic_add(p_counters + (b_word & (C - 1)), b_pulled, mask=b_of_slot > 0, sem="relaxed")
+    return b_of_slot
+
+
 @triton.jit(do_not_specialize=[
     "room", "line", "START", "lane", "window", "key_1", "key_2", "base_low", "base_high", "vocabulary", "B", "C",
 ])  # fmt: skip
@@ -253,28 +327,37 @@ def count_pairs(
     T: tl.constexpr, SB: tl.constexpr, G: tl.constexpr, N: tl.constexpr, NB: tl.constexpr,
     UB: tl.constexpr, M: tl.constexpr,
     SKIP_GRAM: tl.constexpr, NEGATIVE: tl.constexpr, TREE: tl.constexpr, SHRINK: tl.constexpr, PARTS: tl.constexpr,
+    WALKED: tl.constexpr,
 ):  # fmt: skip
     """Count the pairs that each row gets in each step, one program a tile.
 
     p_counters [steps, KINDS, C]: rows whose low bits agree share a counter: the cap errs to the safe side.
     p_top [steps, M]: of the top of the tree. p_examples [steps, line]: of each place on a step's line.
     p_pairs [steps]: of the whole step. With PARTS > 1 (CBOW) an input's pair with a bag of m counts PARTS // m.
+    WALKED (CBOW): the tile may have more slots than SB.
     """
     tile = tl.program_id(0)
     tiles, S = tiles_of(p_sizes, START, T, SB)
     if tile < tiles:
         step, number = tile // B, tile % B
         in_step = tl.minimum(B, tiles - step * B)
-        b_word, b_center, b_a = tile_window(
-            p_kept, p_sizes, room, tile, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
-        )
-        b_m, b_of_slot = tl.sum(b_a, 1).to(tl.int32), tl.sum(b_a, 0).to(tl.int32)
-        b_pairs = b_m if SKIP_GRAM else tl.minimum(b_m, 1)
         p_step = p_counters + wide(step) * (KINDS * C)
-        b_pulled = b_of_slot
-        if PARTS > 1:
-            b_pulled = tl.sum(b_a.to(tl.int32) * (PARTS // tl.maximum(b_m, 1))[:, None], 0)
-        tl.atomic_add(p_step + OF_INPUTS * C + (b_word & (C - 1)), b_pulled, mask=b_of_slot > 0, sem="relaxed")
+        if WALKED:
+            b_center, b_number, b_first, b_last = tile_bags(
+                p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high, T, SHRINK
+            )
+            b_m = bag_sizes(b_first, b_last)
+            first, slots = bag_slots(b_first, b_last)
+            for start in range(0, slots, SB):
+                b_word, b_a = bag_block(p_kept, first + start, b_number, b_first, b_last, SB)
+                _count_inputs(p_step + OF_INPUTS * C, b_word, b_a, b_m, C, PARTS)
+        else:
+            b_word, b_center, b_a = tile_window(
+                p_kept, p_sizes, room, tile, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
+            )
+            b_m = tl.sum(b_a, 1).to(tl.int32)
+            b_of_slot = _count_inputs(p_step + OF_INPUTS * C, b_word, b_a, b_m, C, PARTS)
+        b_pairs = b_m if SKIP_GRAM else tl.minimum(b_m, 1)
         tl.atomic_add(p_pairs + step, tl.sum(b_pairs, 0), sem="relaxed")
         if NEGATIVE:
             if SKIP_GRAM:
