@@ -143,3 +143,19 @@ def test_a_model_saved_with_an_added_word_is_loaded(settings, tmp_path):
         loaded = kind.load(str(tmp_path / "model"))
         assert np.array_equal(loaded.wv["new"], model.wv["new"])
         assert loaded.wv.most_similar("new", topn=1) == model.wv.most_similar("new", topn=1)
+
+
+@pytest.mark.parametrize("hs", [0, 1])
+def test_the_null_word_was_not_put_there_by_hand(hs, caplog):
+    with caplog.at_level("INFO", logger="torchw2v"):
+        train(ours(TOPICS, null_word=1, hs=hs, negative=0 if hs else 5))
+    assert "put into wv by hand" not in caplog.text
+
+
+def test_an_added_word_that_was_given_a_count_is_trained():
+    model = ours(TOPICS, sample=1e-3)
+    row = add(model)
+    model.wv.set_vecattr("new", "count", 3)
+    before = model.wv.vectors.copy()
+    model.train(WITH_NEW, total_examples=len(WITH_NEW), epochs=1)
+    assert (model.wv.vectors[row] != before[row]).any() and model.wv.get_vecattr("new", "count") == 3

@@ -92,8 +92,9 @@ def take_in_added_words(model: Word2Vec) -> int:
     if known == 0 or len(wv.vectors) != size:
         return 0
     wv.allocate_vecattrs()
-    added = np.flatnonzero(wv.expandos["sample_int"] == 0)  # no word that was counted has a 0
-    if not len(added):
+    # No word that was counted has a 0; gensim's null word, which no text has, was not counted.
+    added = [row for row in np.flatnonzero(wv.expandos["sample_int"] == 0).tolist() if wv.index_to_key[row] != "\0"]
+    if not added:
         return 0
     if model.hs or model.ns_exponent < 0:
         setting = "hs=1" if model.hs else f"ns_exponent={model.ns_exponent!r}"
