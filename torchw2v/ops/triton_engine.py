@@ -230,9 +230,9 @@ class _Launch:
         plan = self.engine.job.plan
         return max(1, min(plan.step_tiles * plan.tile // tokens, steps * plan.step_tiles))
 
-    def _hidden_rows(self, programs: int) -> torch.Tensor:
-        """Scratch of programs that walk bags: hidden rows of a tile, and their errors; any pointer for others."""
-        if not self.counted.walked:
+    def _hidden_rows(self, programs: int, *, kept: bool) -> torch.Tensor:
+        """Scratch of programs that keep the hidden rows of a tile, and their errors; any pointer for others."""
+        if not kept:
             return self.write.inputs
         rows = 2 * self.engine.job.plan.tile * programs
         return torch.empty((rows, self.write.inputs.stride(0)), device=self.engine.device)
@@ -261,8 +261,8 @@ class _Launch:
         else:
             programs = self._programs(plan.tile, last_step - first_step)
             cbow_negative[(programs,)](
-                **arguments, p_bags=self._hidden_rows(programs), **self.constants, **noise, **self.bags,
-                num_stages=self.tuning.stages,
+                **arguments, p_bags=self._hidden_rows(programs, kept=counted.walked),
+                **self.constants, **noise, **self.bags, num_stages=self.tuning.stages,
             )  # fmt: skip
 
     def _hierarchical(self, first_step: int, last_step: int) -> None:
@@ -277,7 +277,7 @@ class _Launch:
             p_node_pairs=tables.pairs["nodes"], p_inputs=self.read.inputs, p_nodes=self.read.nodes,
             p_inputs_to=self.write.inputs, p_nodes_to=self.write.nodes, **self._squares("node"), p_scratch=scratch,
             p_scratch_node=torch.empty(programs * path, dtype=torch.int32, device=self.engine.device),
-            p_bags=self._hidden_rows(programs), path=path,
+            p_bags=self._hidden_rows(programs, kept=not objective.skip_gram), path=path,
             **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
             SKIP_GRAM=objective.skip_gram, **self.bags, num_stages=self.tuning.tree_stages,
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Fused Triton kernels: one program takes a group or tile of tokens from rows to updated rows.
 
-Nothing between the gather and the update is written to memory, Huffman pulls and the hidden rows of wide bags excepted
-(scratch of each program).
+Nothing between the gather and the update is written to memory, Huffman pulls and the hidden rows of wide bags and of
+CBOW's paths excepted (scratch of each program).
 Names: p_ pointer, b_ loaded block, o_ offsets, m_ mask. Indices are int64 before they meet a stride: vocabulary times
 dimensions passes 2^31.
 
@@ -383,7 +383,7 @@ def _hidden(
     p_rows, b_row, o_d, b_gather, m_row, D: tl.constexpr, STRIDE: tl.constexpr, MADE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Hidden rows at dimensions o_d: those that are made already (skip-gram's slots, walked bags); else gather X."""
+    """Hidden rows of bags at dimensions o_d, [T, BD]: those that are made already, or gather X."""
     b_h = _rows(p_rows, b_row, o_d, m_row, D, STRIDE)
     if not MADE:
         b_h = tl.dot(b_gather, b_h, input_precision=PRECISION)
@@ -486,6 +486,26 @@ def cbow_negative(
 
 
 @triton.jit
+def _made(
+    p_rows, p_hidden, b_word, b_gather, b_m, m_slot,
+    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, MADE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Where hidden rows lie, their numbers and which there are; bags' are made here, unless they are already.
+
+    Every block of a path meets them: they are read as they lie, not gathered anew each time.
+    """
+    if not MADE:
+        o_block = tl.arange(0, BD)
+        for d in range(0, D, BD):
+            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, False, PRECISION)
+            _keep_rows(p_hidden, d + o_block, b_h, T, D, STRIDE)
+        tl.debug_barrier()  # the rows are read in another layout than they were written in
+        p_rows, b_word, m_slot = p_hidden, tl.arange(0, T), b_m > 0
+    return p_rows, b_word, m_slot
+
+
+@triton.jit
 def _met(b_of_center, b_a, SKIP_GRAM: tl.constexpr):
     """How often nodes meet hidden rows, from their centers' [U, T]: all contexts, or CBOW's one row a center."""
     if SKIP_GRAM:
@@ -517,7 +537,7 @@ def hierarchical(
 
     The rest of the paths is taken UB entries at a time: entry u, a node of center o(u), meets the hidden rows r of that
     center: g = Q (label - sigmoid(z . h)). Pulls go through a scratch block of `path` entries, the top's first, so that
-    hidden rows are added to once a tile and not once a block of entries. p_bags: as in `cbow_negative`.
+    hidden rows are added to once a tile and not once a block of entries. p_bags: CBOW's scratch of a program, H and dH.
     """
     R: tl.constexpr = SB if SKIP_GRAM else T
     o_hidden, o_block, o_entry = tl.arange(0, R), tl.arange(0, BD), tl.arange(0, UB)
@@ -540,6 +560,9 @@ def hierarchical(
         b_gather, b_spread = _bags(b_a, MEAN, SHARED)
         b_m = tl.sum(b_a, 1)
         m_slot = tl.sum(b_a, 0) > 0
+        p_made, b_row, m_row = _made(
+            p_rows, p_hidden, b_word, b_gather, b_m, m_slot, D, STRIDE, BD, T, SKIP_GRAM or WALKED, PRECISION
+        )
         b_from, b_end = path_ends(p_starts, b_center, b_m)
         entries = tl.max(b_end, 0)
         loss = 0.0
@@ -547,7 +570,7 @@ def hierarchical(
         b_top_score = tl.zeros((M, R), dtype=tl.float32)
         b_hh, b_top_zz = tl.zeros((R,), dtype=tl.float32), tl.zeros((M,), dtype=tl.float32)
         for d in range(0, D, BD):
-            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM or WALKED, PRECISION)
+            b_h = _rows(p_made, b_row, d + o_block, m_row, D, STRIDE)
             b_top_z = _rows(p_nodes, b_top, d + o_block, o_top < TOP, D, STRIDE)
             b_top_score = tl.dot(b_top_z, tl.trans(b_h), b_top_score, input_precision=PRECISION)
             b_hh = _measured(b_hh, b_h, WIDTH, ADAGRAD)
@@ -576,7 +599,7 @@ def hierarchical(
             b_score = tl.zeros((UB, R), dtype=tl.float32)
             b_zz = tl.zeros((UB,), dtype=tl.float32)
             for d in range(0, D, BD):
-                b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM or WALKED, PRECISION)
+                b_h = _rows(p_made, b_row, d + o_block, m_row, D, STRIDE)
                 b_z = _rows(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
                 b_score = tl.dot(b_z, tl.trans(b_h), b_score, input_precision=PRECISION)
                 b_zz = _measured(b_zz, b_z, WIDTH, ADAGRAD)
@@ -601,7 +624,7 @@ def hierarchical(
         )  # fmt: skip
         tl.debug_barrier()  # the scratch is read in another layout than it was written in
         for d in range(0, D, BD):
-            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, SKIP_GRAM or WALKED, PRECISION)
+            b_h = _rows(p_made, b_row, d + o_block, m_row, D, STRIDE)
             b_dh = tl.zeros((R, BD), dtype=tl.float32)
             for u in range(0, M + entries, UB):
                 m_entry = u + o_entry < M + entries
