@@ -9,7 +9,6 @@ import statistics
 from pathlib import Path
 
 import pytest
-from gensim.models import Word2Vec
 from gensim.models.word2vec import LineSentence
 
 from compat.bench import MODES, QUALITIES, read_corpus, run_once
@@ -29,15 +28,17 @@ WORDS = 6_000_000  # at which gensim's own scores are stable
 
 
 @pytest.mark.skipif(not PENN.exists(), reason="needs ptb.train.txt in TORCHW2V_DATA")
-def test_chip_has_the_neighbours_that_a_reader_of_penn_treebank_expects():
-    """The recipe of Dive into Deep Learning: window 5, 5 negatives, 100 dimensions, min_count 10, subsampling."""
-    settings = {"vector_size": 100, "window": 5, "min_count": 10, "negative": 5, "sg": 1, "sample": 1e-4, "epochs": 5,
-                "workers": 2, "seed": 1}  # fmt: skip
-    found = {}
-    for make in (Word2Vec, TorchWord2Vec):
-        model = make(LineSentence(str(PENN)), **settings)
-        found[make] = CHIP & {word for word, _ in model.wv.most_similar("chip", topn=10)}
-    assert len(found[TorchWord2Vec]) >= min(2, len(found[Word2Vec])), found
+@pytest.mark.parametrize("seed", [1, 2])
+def test_chip_has_the_neighbours_that_a_reader_of_penn_treebank_expects(seed):
+    """The recipe of Dive into Deep Learning: window 5, 5 negatives, 100 dimensions, min_count 10, subsampling.
+
+    20 epochs: after 5 gensim finds none or one of them, from run to run, and so does this; after 20 gensim finds five.
+    """
+    settings = {"vector_size": 100, "window": 5, "min_count": 10, "negative": 5, "sg": 1, "sample": 1e-4, "epochs": 20,
+                "workers": 2, "seed": seed}  # fmt: skip
+    model = TorchWord2Vec(LineSentence(str(PENN)), **settings)
+    neighbours = {word for word, _ in model.wv.most_similar("chip", topn=10)}
+    assert "intel" in neighbours and len(CHIP & neighbours) >= 2, neighbours
 
 
 @pytest.mark.slow
