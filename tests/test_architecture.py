@@ -17,7 +17,7 @@ FLOORS = [
     {"corpus", "embedding", "tables", "vocabulary", "word_table"},
     {"text", "token_file", "word_kernels", "token_kernels"},
     {"source", "token_lists"},
-    {"scan"},
+    {"scan", "corpus_checks"},
     {"corpus_cache", "encoding", "ops.sampling", "ops.reference", "ops.row_sums", "ops.trees"},
     {"ops.numba_groups"},
     {"ops.frames", "schedule", "ops.numba_kernels", "ops.sequential", "ops.device_tokens", "ops.triton_sampling"},

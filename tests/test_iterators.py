@@ -67,7 +67,7 @@ def test_train_trains_the_first_epoch_as_gensim_does_and_says_that_it_is_the_onl
             words[make] = in_time(lambda model=model: train(model, ONCE[kind](), epochs=3))
     assert words[ours] == words[gensims] and words[ours][0] == 60
     assert [epoch["effective_words"] for epoch in model.training_history] == [60, 0, 0]
-    said = [record.getMessage() for record in caplog.records if record.name == "torchw2v.word2vec"]
+    said = [record.getMessage() for record in caplog.records if record.name == "torchw2v.corpus_checks"]
     assert len(said) == 1
     assert f"a {kind} can be read once: the first of 3 epochs trains on it" in said[0] and "Use a list" in said[0]
 

@@ -17,7 +17,8 @@ from gensim.models.word2vec import Word2Vec
 from torchw2v.checkpoint import Position, RunKeeper
 from torchw2v.constants import GENSIMS_LOGGER, WHOLE_SENTENCE
 from torchw2v.corpus import CorpusChunk, EncodedCorpus
-from torchw2v.errors import CheckpointMismatchError, CorpusTypeError
+from torchw2v.corpus_checks import refuse_used_up
+from torchw2v.errors import CheckpointMismatchError
 from torchw2v.gensim_state import (
     adagrad,
     check_finite,
@@ -34,7 +35,6 @@ from torchw2v.ops.select import Choice
 from torchw2v.progress import ProgressBar
 from torchw2v.scan import stream_chunks
 from torchw2v.schedule import chunk_tokens, make_plan, token_work
-from torchw2v.source import reads_once
 from torchw2v.token_file import MappedCorpus
 from torchw2v.trainer import FEW_TOKENS, LANES, EpochReport, prefetched, prefetched_after, train_epoch
 
@@ -124,7 +124,8 @@ class EpochTraining(Word2Vec):
             except BaseException:  # Ctrl-C and errors leave what has been trained in the model
                 put_back(self, run.weights)
                 raise
-        self._refuse_used_up(sentences, report, cur_epoch)
+        if report.chunks == 0 and cur_epoch == 0:
+            refuse_used_up(sentences, self.epochs)
         if report.chunks == 0 and self.train_count == 0:
             logging.getLogger(GENSIMS_LOGGER).warning(
                 "train() called with an empty iterator (if not intended, "
@@ -138,15 +139,6 @@ class EpochTraining(Word2Vec):
         self.total_train_time += elapsed
         self._end_epoch(run, report, cur_epoch, time.perf_counter() - began, callbacks)
         return report.effective_words, report.raw_words, report.chunks
-
-    def _refuse_used_up(self, sentences: Any, report: EpochReport, cur_epoch: int) -> None:
-        """Several epochs on nothing are no training: gensim warns of an empty iterator, and goes on."""
-        if report.chunks == 0 and cur_epoch == 0 and self.epochs > 1 and reads_once(sentences):
-            raise CorpusTypeError(
-                f"the {type(sentences).__name__} given as sentences was used up before train() came to it, by "
-                "build_vocab() or another reader: it can be read once. Use a list, or an object whose __iter__ starts "
-                "anew."
-            )
 
     def _begin_epoch(
         self, cur_epoch: int, corpus: EncodedCorpus | MappedCorpus | None, known: float, callbacks: Any

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from torchw2v.corpus_checks import refuse_used_up
 from torchw2v.epochs import EpochTraining
 from torchw2v.gensim_state import put_back
 from torchw2v.ops.contract import Step
@@ -55,7 +56,8 @@ class JobHooks(EpochTraining):
             raise
         finally:
             torch.set_num_threads(before)
-        self._refuse_used_up(data_iterable, run.report, cur_epoch)
+        if run.report.chunks == 0 and cur_epoch == 0:
+            refuse_used_up(data_iterable, self.epochs)
         run.report.effective_words, run.report.raw_words = result[0], result[1]
         self._end_epoch(run, run.report, cur_epoch, time.perf_counter() - began, callbacks)
         return result

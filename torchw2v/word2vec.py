@@ -12,11 +12,9 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import GeneratorType
 from typing import Any
 
 import numpy as np
-import torch
 from gensim.models import KeyedVectors
 
 from torchw2v.callbacks import SinceEpoch, StopTraining
@@ -24,9 +22,9 @@ from torchw2v.checkpoint import CheckpointFolder
 from torchw2v.constants import GENSIMS_LOGGER, WHOLE_SENTENCE
 from torchw2v.corpus import EncodedCorpus
 from torchw2v.corpus_cache import CorpusCache
+from torchw2v.corpus_checks import check_single_pass, refuse_tensors, refuse_text
 from torchw2v.errors import (
     CorpusFileError,
-    CorpusTypeError,
     EmptyVocabularyError,
     SettingError,
     TokenFileError,
@@ -43,7 +41,6 @@ from torchw2v.queries import most_similar_batch
 from torchw2v.resuming import Resuming
 from torchw2v.scan import scan
 from torchw2v.settings import check_numbers, check_sizes, check_types, naming_what_was_meant
-from torchw2v.source import reads_once
 from torchw2v.standin import StandIn
 from torchw2v.tables import cumulative_table
 from torchw2v.token_file import MappedCorpus, TokenFile, is_token_file
@@ -253,7 +250,7 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
                     "First item here is instead plain %s.",
                     type(sentence),
                 )
-            _refuse_tensors(sentence)
+            refuse_tensors(sentence)
             gensims_logger.info(
                 "PROGRESS: at sentence #%i, processed %i words, keeping %i word types", sentence_no, words, types
             )
@@ -305,16 +302,11 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
 
     def _check_corpus_sanity(self, corpus_iterable=None, corpus_file=None, passes=1):
         """All of gensim's checks, and those for corpora that it would silently train nothing or letters on."""
-        if isinstance(corpus_iterable, str | bytes):
-            raise CorpusTypeError(
-                f"sentences must be an iterable of lists of words, got the {type(corpus_iterable).__name__} "
-                f"{corpus_iterable[:40]!r}. For a file use corpus_file=...; for one sentence use [sentence.split()]."
-            )
-        _refuse_tensors(corpus_iterable)
+        refuse_text(corpus_iterable)
+        refuse_tensors(corpus_iterable)
         if isinstance(corpus_iterable, list | tuple):
-            _refuse_tensors(*corpus_iterable[:1])
-        if passes > 1 and reads_once(corpus_iterable):
-            self._check_single_pass(corpus_iterable, passes)
+            refuse_tensors(*corpus_iterable[:1])
+        check_single_pass(corpus_iterable, passes, counted_first=not self.wv.key_to_index, checkpoint=self.checkpoint)
         if corpus_file is not None and corpus_iterable is None:
             remote = isinstance(corpus_file, str) and "://" in corpus_file
             if not remote and not os.path.isfile(corpus_file):
@@ -323,25 +315,6 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
                 )
             return
         super()._check_corpus_sanity(corpus_iterable=corpus_iterable, corpus_file=corpus_file, passes=passes)
-
-    def _check_single_pass(self, sentences: Any, passes: int) -> None:
-        """Refuse an iterator that could train nothing; where its one pass trains an epoch, say so, as that is all."""
-        kind = type(sentences).__name__
-        cure = "Use a list, or an object whose __iter__ starts anew."
-        counted_first = not self.wv.key_to_index  # by the constructor, which then has nothing left to train on
-        if counted_first or isinstance(sentences, GeneratorType):  # which gensim refuses in train(), too
-            raise CorpusTypeError(
-                f"Using a {kind} as sentences can't support {passes} passes: it is empty after the first. {cure}"
-            )
-        if self.checkpoint is not None:
-            raise CorpusTypeError(
-                f"Using a {kind} as sentences is not possible with checkpoint={self.checkpoint!r}: what has been read "
-                f"of it cannot be read again after a crash. {cure}"
-            )
-        logger.warning(
-            "a %s can be read once: the first of %d epochs trains on it, the others find nothing. %s",
-            kind, passes, cure,
-        )  # fmt: skip
 
     def _check_training_sanity(self, epochs=0, total_examples=None, total_words=None, **kwargs):
         self._check_settings()
@@ -504,16 +477,6 @@ class TorchWord2Vec(JobHooks, Resuming, Exchange, Objectives, Optimizers, metacl
         """
         where = self.running_on.device if device is None else device
         return most_similar_batch(self.wv, keys, topn, device=where, **options)
-
-
-def _refuse_tensors(*things: Any) -> None:
-    """Elements of a tensor are tensors, none equal to any other as a key: each would be a word of its own."""
-    for thing in things:
-        if isinstance(thing, torch.Tensor):
-            raise CorpusTypeError(
-                f"sentences must be lists of words, got a torch.Tensor of shape {list(thing.shape)}, whose elements "
-                "are no keys. Give tensor.tolist() or tensor.numpy()."
-            )
 
 
 @contextmanager
