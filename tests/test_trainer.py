@@ -1,13 +1,16 @@
 """Prefetching passes on items, errors and ends, and leaves no thread behind."""
 
+import math
 import threading
 import time
 
 import numpy as np
 import pytest
 import torch
+from gensim.models import Word2Vec
+from gensim.test.utils import common_texts
 
-from torchw2v import epochs, trainer
+from torchw2v import TorchWord2Vec, epochs, trainer
 from torchw2v.corpus import EncodedCorpus
 from torchw2v.ops.contract import Step, Tally, Weights
 from torchw2v.ops.draws import DrawKey
@@ -201,6 +204,22 @@ def test_few_words_give_the_vectors_that_threads_give(monkeypatch):
         monkeypatch.setattr(module, "FEW_TOKENS", 1500)  # of 3,600
     assert np.array_equal(vectors(TOPICS), in_threads)
     assert np.array_equal(vectors(Stream(lambda number: TOPICS)), in_threads)
+
+
+def test_many_epochs_of_few_words_take_less_than_gensims(monkeypatch):
+    """CPU seconds, best of three: with threads started for each epoch they took more (docs/parity.md, "Few words")."""
+    for module in (epochs, trainer):
+        monkeypatch.setattr(module, "FEW_TOKENS", 1000)
+    seconds = {}
+    for make in (Word2Vec, TorchWord2Vec):
+        model = make(common_texts, vector_size=50, min_count=1, workers=3)
+        best = math.inf
+        for _ in range(3):
+            began = time.process_time()
+            model.train(common_texts, total_examples=model.corpus_count, epochs=100)
+            best = min(best, time.process_time() - began)
+        seconds[make] = best
+    assert seconds[TorchWord2Vec] < 0.9 * seconds[Word2Vec]
 
 
 # ---- engines that defer ------------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops import numba_engine, sequential
 from torchw2v.ops.contract import Chunk, Step
 from torchw2v.ops.draws import draw_key, draws_numpy
+from torchw2v.ops.numba_draws import Pace, draw
 from torchw2v.ops.numba_engine import NumbaEngine
 from torchw2v.ops.numba_groups import pull_lanes
-from torchw2v.ops.numba_kernels import Pace, draw
 from torchw2v.ops.sequential import SequentialReference
 
 from .engine_cases import CBOW, MODES, TOKENS, VOCABULARY, assert_engine_agrees, case, matrices

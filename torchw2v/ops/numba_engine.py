@@ -10,8 +10,9 @@ import torch
 from torchw2v.constants import COMPILED_SIZES, MAX_SEQUENTIAL_BLOCK, MOST_USES, NODE_PULL, TOP_NODES
 from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
+from torchw2v.ops.numba_draws import Pace, Rule, Text, Vocabulary
 from torchw2v.ops.numba_groups import Scratch
-from torchw2v.ops.numba_kernels import SLOTS, Matrices, Pace, Rule, Text, Vocabulary, train_chunk
+from torchw2v.ops.numba_kernels import SLOTS, Matrices, train_chunk
 from torchw2v.ops.numba_rows import GROUP, WHOLE
 from torchw2v.tables import alias_table, noise_probabilities
 

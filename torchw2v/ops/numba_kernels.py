@@ -27,8 +27,9 @@ from numba import njit
 from torchw2v import constants
 from torchw2v.compiling import INNER, code_of, kept
 from torchw2v.constants import MAX_SEQUENTIAL_BLOCK, MAX_STALE_PULL
-from torchw2v.ops import draws, numba_groups, numba_rows
-from torchw2v.ops.draws import LANE_KEEP, LANE_NEGATIVES, LANE_WINDOW
+from torchw2v.ops import draws, numba_draws, numba_groups, numba_rows
+from torchw2v.ops.draws import LANE_NEGATIVES
+from torchw2v.ops.numba_draws import effective_tokens, noise_word, reach_of, with_halo
 from torchw2v.ops.numba_groups import (
     adapts,
     finish,
@@ -54,12 +55,10 @@ from torchw2v.ops.numba_rows import (
     square_of,
 )
 
-_LOW_WORD = np.uint64(0xFFFFFFFF)
 _ONE = np.float32(1)
 _MOST = np.float32(MAX_STALE_PULL)  # AdaGrad's rates at most: what a row cap leaves to a single pair
 AHEAD = 2  # centers whose rows are asked for before it is their turn
 SLOTS = 4  # for their negatives; a power of two above AHEAD
-_ALIAS_BITS, _ALIAS_MASK = np.uint64(31), np.uint64(2**31 - 1)
 
 
 class Matrices(NamedTuple):
@@ -74,85 +73,6 @@ class Matrices(NamedTuple):
     node_squares: np.ndarray
 
 
-class Vocabulary(NamedTuple):
-    """Tables of draws and paths, as in contract.Tables and tables.AliasTable; empty where not used."""
-
-    keep_thresholds: np.ndarray
-    noise: np.ndarray  # [V] uint64: AliasTable's accept, up to 2^32, and alias in the lowest 31 bits
-    points: np.ndarray
-    labels: np.ndarray
-    path_offsets: np.ndarray
-
-
-class Text(NamedTuple):
-    """contract.Chunk."""
-
-    token_ids: np.ndarray
-    sentence_offsets: np.ndarray
-    start: int
-    stop: int
-    first_position: int
-
-
-class Rule(NamedTuple):
-    """contract.Objective."""
-
-    skip_gram: bool
-    negative: int
-    hierarchical: bool
-    window: int
-    shrink_windows: bool
-    cbow_mean: bool
-    shares_error: bool
-
-
-class Pace(NamedTuple):
-    """contract.Step."""
-
-    alpha: float
-    first_key: int
-    second_key: int
-    compute_loss: bool
-    uses: int  # of an own copy of a node before it is brought together with what other threads have made of it
-
-
-# ---- draws.py, bit by bit ---------------------------------------------------------------------------------------
-
-
-@inlined
-def _mix(h):
-    h = h ^ (h >> np.uint64(16))
-    h = (h * np.uint64(0x85EBCA6B)) & _LOW_WORD
-    h = h ^ (h >> np.uint64(13))
-    h = (h * np.uint64(0xC2B2AE35)) & _LOW_WORD
-    return h ^ (h >> np.uint64(16))
-
-
-@inlined
-def draw(pace, position, lane):
-    """draws.draws_numpy of one position and lane: uint64."""
-    at = np.uint64(position)
-    h = _mix((at + np.uint64(pace.first_key)) & _LOW_WORD)
-    h = h ^ (((at >> np.uint64(32)) * np.uint64(0x27D4EB2F)) & _LOW_WORD)
-    offset = np.uint64(lane) * np.uint64(0x9E3779B9) + np.uint64(pace.second_key)
-    return _mix((h + offset) & _LOW_WORD)
-
-
-@inlined
-def _reach(rule, pace, position):
-    if not rule.shrink_windows:
-        return rule.window
-    return 1 + np.int64((draw(pace, position, LANE_WINDOW) * np.uint64(rule.window)) >> np.uint64(32))
-
-
-@inlined
-def _noise_word(vocabulary, pace, position, lane):
-    product = draw(pace, position, lane) * np.uint64(len(vocabulary.noise))
-    column = np.int64(product >> np.uint64(32))
-    entry = vocabulary.noise[column]
-    return column if (product & _LOW_WORD) < (entry >> _ALIAS_BITS) else np.int64(entry & _ALIAS_MASK)
-
-
 # ---- words --------------------------------------------------------------------------------------------------------
 
 
@@ -164,7 +84,7 @@ def _look_ahead(matrices, vocabulary, rule, pace, scratch, word, position, slot)
         prefetch(width, matrices.outputs, word)
         scratch.ahead_of[slot] = position
         for k in range(rule.negative):
-            noise = _noise_word(vocabulary, pace, position, LANE_NEGATIVES + k)
+            noise = noise_word(vocabulary, pace, position, LANE_NEGATIVES + k)
             scratch.ahead[slot, k] = noise
             prefetch(width, matrices.outputs, noise)
     if rule.hierarchical:
@@ -322,7 +242,7 @@ def _set_targets(matrices, vocabulary, rule, pace, scratch, word, position, slot
             scratch.ahead_of[slot] = -1
             for k in range(rule.negative):
                 lane = LANE_NEGATIVES + number * rule.negative + k
-                scratch.ahead[slot, k] = _noise_word(vocabulary, pace, position, lane)
+                scratch.ahead[slot, k] = noise_word(vocabulary, pace, position, lane)
         for k in range(rule.negative):
             noise = scratch.ahead[slot, k]
             if noise != word:
@@ -452,60 +372,6 @@ def _train_center(matrices, vocabulary, rule, pace, scratch, word, position, slo
 # ---- a chunk ----------------------------------------------------------------------------------------------------
 
 
-@inlined
-def _is_kept(vocabulary, text, pace, index):
-    threshold = np.uint64(vocabulary.keep_thresholds[text.token_ids[index]])
-    return draw(pace, text.first_position + index, LANE_KEEP) <= threshold
-
-
-@inlined
-def _begun(offsets, position):
-    """How many sentences begin at this token or before it: np.searchsorted, which takes a seventh of all to compile."""
-    low, high = FIRST, len(offsets)
-    while low < high:
-        middle = (low + high) >> 1
-        if offsets[middle] <= position:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@inlined
-def _with_halo(vocabulary, text, rule, pace):
-    """Widen [start, stop) until `window` kept tokens or a sentence's end lie on each side."""
-    offsets = text.sentence_offsets
-    low, high = text.start, text.stop
-    floor, ceiling = offsets[_begun(offsets, low) - 1], offsets[_begun(offsets, high - 1)]
-    found = 0
-    while low > floor and found < rule.window:
-        low -= 1
-        found += _is_kept(vocabulary, text, pace, low)
-    found = 0
-    while high < ceiling and found < rule.window:
-        found += _is_kept(vocabulary, text, pace, high)
-        high += 1
-    return low, high
-
-
-@njit(**OPTIONS, **INNER)
-def _effective(vocabulary, text, pace, low, high):
-    """Tokens [low, high) that subsampling keeps: (words, their places, where each sentence ends among them)."""
-    offsets = text.sentence_offsets
-    first, last = _begun(offsets, low) - 1, _begun(offsets, high - 1)
-    words, index = np.empty(high - low, np.int32), np.empty(high - low, np.int64)
-    ends = np.empty(last - first, np.int64)
-    at, kept = low, 0
-    for sentence in range(first, last):
-        while at < min(high, offsets[sentence + 1]):
-            if _is_kept(vocabulary, text, pace, at):
-                words[kept], index[kept] = text.token_ids[at], at
-                kept += 1
-            at += 1
-        ends[sentence - first] = kept
-    return words[:kept], index[:kept], ends
-
-
 @njit(**OPTIONS, **INNER)
 def _train_chunk(matrices, vocabulary, text, rule, pace, scratch):
     """Train the centers of a chunk, one after another.
@@ -514,8 +380,8 @@ def _train_chunk(matrices, vocabulary, text, rule, pace, scratch):
     -------
     (effective words, pairs, loss, sum of all scores: NaN or infinite if any of them was)
     """
-    low, high = _with_halo(vocabulary, text, rule, pace)
-    words, index, ends = _effective(vocabulary, text, pace, low, high)
+    low, high = with_halo(vocabulary, text, rule, pace)
+    words, index, ends = effective_tokens(vocabulary, text, pace, low, high)
     kept, begin, looked = len(words), FIRST, FIRST
     effective = pairs = 0
     loss, total = 0.0, 0.0
@@ -534,7 +400,7 @@ def _train_chunk(matrices, vocabulary, text, rule, pace, scratch):
             if i + AHEAD + rule.window < kept:
                 prefetch(width_in(scratch), matrices.inputs, words[i + AHEAD + rule.window])
             position = text.first_position + index[i]
-            reach = _reach(rule, pace, position)
+            reach = reach_of(rule, pace, position)
             contexts = FIRST
             for j in range(max(begin, i - reach), min(end, i + reach + 1)):
                 if j != i:
@@ -560,4 +426,4 @@ def _compiled(code: int) -> Any:
     return train_chunk
 
 
-train_chunk = _compiled(code_of(constants, draws, numba_rows, numba_groups))
+train_chunk = _compiled(code_of(constants, draws, numba_draws, numba_rows, numba_groups))

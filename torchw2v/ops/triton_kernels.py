@@ -17,8 +17,7 @@ arithmetic exactly. Additions are relaxed atomics without a result: one `red.glo
 
 Sizes that change from launch to launch are not specialized: one compiled variant serves them all.
 
-CBOW needs a tile's whole bag, of any size. One of more slots than a block holds (WALKED) is walked block by block: once
-to sum hidden rows, which go to scratch rows of the program, and once more to hand their errors back.
+CBOW needs a tile's whole bag, of any size: triton_bags.py.
 
 The grid is persistent: its programs are the tokens in flight (schedule.py), each takes every P-th piece of work of the
 steps `first_step` to `last_step`; of those that there are.
@@ -27,11 +26,10 @@ steps `first_step` to `last_step`; of those that there are.
 import triton
 import triton.language as tl
 
+from torchw2v.ops.triton_bags import add_errors, bags, hidden_rows, input_rates, made_rows, scatter_bags, tile_rows
+from torchw2v.ops.triton_rows import add_loss, add_rows, add_squares, ask, measured, part_ahead, rows_of, softplus
 from torchw2v.ops.triton_sampling import (
     OF_NODES,
-    bag_block,
-    bag_sizes,
-    bag_slots,
     counted,
     groups_of,
     input_scale,
@@ -41,7 +39,6 @@ from torchw2v.ops.triton_sampling import (
     path_entries,
     row_scale,
     step_noise,
-    tile_bags,
     tile_window,
     tiles_of,
     wide,
@@ -53,73 +50,6 @@ _SIZES = [
     "room", "line", "first_step", "last_step", "START", "lane", "window", "key_1", "key_2", "base_low", "base_high",
     "vocabulary", "path", "B", "C",
 ]  # fmt: skip
-
-
-@triton.jit
-def _softplus(x):
-    """log(1 + exp(x)), without overflow."""
-    return tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(x)))
-
-
-@triton.jit
-def _rows(p_matrix, b_index, o_d, m, D: tl.constexpr, STRIDE: tl.constexpr):
-    """Rows of a matrix at dimensions o_d: [rows, BD], zero outside the mask.
-
-    Past the multiprocessor's own cache, which additions made by others do not reach: a frequent word's row would stay
-    in it, as it was, for as long as the program runs.
-    """
-    offsets = b_index.to(tl.int64)[:, None] * STRIDE + o_d[None, :]
-    return tl.load(p_matrix + offsets, mask=m[:, None] & (o_d[None, :] < D), other=0.0, cache_modifier=".cg")
-
-
-@triton.jit
-def _add_rows(p_matrix, b_index, o_d, b_values, m, D: tl.constexpr, STRIDE: tl.constexpr):
-    """Add values [rows, BD] to rows of a matrix; other programs may add to the same rows at the same time."""
-    offsets = b_index.to(tl.int64)[:, None] * STRIDE + o_d[None, :]
-    tl.atomic_add(p_matrix + offsets, b_values, mask=m[:, None] & (o_d[None, :] < D), sem="relaxed")
-
-
-@triton.jit
-def _measured(b_square, b_rows, WIDTH: tl.constexpr, ADAGRAD: tl.constexpr):
-    """Mean squares of rows of WIDTH dimensions, a block of them added; only AdaGrad asks for them."""
-    if ADAGRAD:
-        b_square += tl.sum(b_rows * b_rows, 1) / WIDTH
-    return b_square
-
-
-@triton.jit
-def _add_squares(p_squares, b_row, b_squares, m, ADAGRAD: tl.constexpr):
-    """Add to rows' sums of squares. Without AdaGrad nothing is made of what leads here."""
-    if ADAGRAD:
-        tl.atomic_add(p_squares + b_row, b_squares, mask=m, sem="relaxed")
-
-
-@triton.jit
-def _ask(b_asked, b_terms, b_square, ADAGRAD: tl.constexpr):
-    """Squares asked of hidden rows, those of output rows added: of pulls [outputs, hidden] by rows' mean squares."""
-    if ADAGRAD:
-        b_asked += tl.sum(b_terms * b_square[:, None], 0)
-    return b_asked
-
-
-@triton.jit
-def _handed_back(b_spread, b_asked, SKIP_GRAM: tl.constexpr):
-    """Squares asked of hidden rows, for the slots that made them."""
-    if not SKIP_GRAM:
-        b_asked = tl.sum(b_spread * b_spread * b_asked[:, None], 0)
-    return b_asked
-
-
-@triton.jit
-def _add_loss(p_loss, loss):
-    """Add to the program's own sum, float64."""
-    tl.store(p_loss + tl.program_id(0), tl.load(p_loss + tl.program_id(0)) + loss)
-
-
-@triton.jit
-def _part_ahead(b_m):
-    """(m - 1) / 2m of m contexts (frames.ahead_of)."""
-    return tl.maximum(b_m - 1.0, 0.0) / (2.0 * tl.maximum(b_m, 1.0))
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -161,20 +91,20 @@ def skip_gram_negative(
             b_m = tl.sum(b_a, 1)
             m_slot, m_center = tl.sum(b_a, 0) > 0, b_m > 0
             b_share = tl.load(p_share + b_center)
-            b_ahead = _part_ahead(b_m) * tl.maximum(b_share, 0.0)  # where most negatives are the center, they undo it
+            b_ahead = part_ahead(b_m) * tl.maximum(b_share, 0.0)  # where most negatives are the center, they undo it
             b_score = tl.zeros((T, SB), dtype=tl.float32)
             b_xx, b_zz = tl.zeros((SB,), dtype=tl.float32), tl.zeros((T,), dtype=tl.float32)
             for d in range(0, D, BD):
-                b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
-                b_z = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
+                b_x = rows_of(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
+                b_z = rows_of(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
                 b_score = tl.dot(b_z, tl.trans(b_x), b_score, input_precision=PRECISION)
-                b_xx = _measured(b_xx, b_x, WIDTH, ADAGRAD)
-                b_zz = _measured(b_zz, b_z, WIDTH, ADAGRAD)
+                b_xx = measured(b_xx, b_x, WIDTH, ADAGRAD)
+                b_zz = measured(b_zz, b_z, WIDTH, ADAGRAD)
             if LOSS:
-                loss += tl.sum(b_a * (b_share[:, None] * _softplus(b_score) - b_score))
+                loss += tl.sum(b_a * (b_share[:, None] * softplus(b_score) - b_score))
             b_g = b_a * (1.0 - b_share[:, None] * tl.sigmoid(b_score))
-            _add_squares(p_input_squares_to, b_word, tl.sum(b_g * b_g * b_zz[:, None], 0), m_slot, ADAGRAD)
-            _add_squares(p_output_squares_to, b_center, tl.sum(b_g * b_g * b_xx[None, :], 1), m_center, ADAGRAD)
+            add_squares(p_input_squares_to, b_word, tl.sum(b_g * b_g * b_zz[:, None], 0), m_slot, ADAGRAD)
+            add_squares(p_output_squares_to, b_center, tl.sum(b_g * b_g * b_xx[None, :], 1), m_center, ADAGRAD)
             once = tl.load(p_pairs + step).to(tl.float32) / (groups * N)
             b_scale = input_scale(
                 p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
@@ -184,13 +114,13 @@ def skip_gram_negative(
                 p_counters, p_output_pairs, p_output_squares, step, b_center, once, alpha, C, MAX_PULL, ADAGRAD
             )  # fmt: skip
             for d in range(0, D, BD):
-                b_x = _rows(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
-                b_z = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
+                b_x = rows_of(p_inputs, b_word, d + o_block, m_slot, D, STRIDE)
+                b_z = rows_of(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
                 b_dz = tl.dot(b_g, b_x, input_precision=PRECISION) * b_center_scale[:, None]
                 b_dx = tl.dot(tl.trans(b_g), b_z + b_ahead[:, None] * b_dz, input_precision=PRECISION)
                 b_dx *= b_scale[:, None]
-                _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_slot, D, STRIDE)
-                _add_rows(p_outputs_to, b_center, d + o_block, b_dz, m_center, D, STRIDE)
+                add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_slot, D, STRIDE)
+                add_rows(p_outputs_to, b_center, d + o_block, b_dz, m_center, D, STRIDE)
 
         o_place = o_hidden * groups + group
         b_examples = tl.load(p_examples + wide(step) * line + o_place, mask=o_place < line, other=0)
@@ -203,18 +133,18 @@ def skip_gram_negative(
         b_score = tl.zeros((NB, G), dtype=tl.float32)
         b_hh, b_nn = tl.zeros((G,), dtype=tl.float32), tl.zeros((NB,), dtype=tl.float32)
         for d in range(0, D, BD):
-            b_x = _rows(p_inputs, b_word, d + o_block, m_hidden, D, STRIDE)
-            b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
+            b_x = rows_of(p_inputs, b_word, d + o_block, m_hidden, D, STRIDE)
+            b_z = rows_of(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
             b_score = tl.dot(b_z, tl.trans(b_x), b_score, input_precision=PRECISION)
-            b_hh = _measured(b_hh, b_x, WIDTH, ADAGRAD)
-            b_nn = _measured(b_nn, b_z, WIDTH, ADAGRAD)
+            b_hh = measured(b_hh, b_x, WIDTH, ADAGRAD)
+            b_nn = measured(b_nn, b_z, WIDTH, ADAGRAD)
         b_q = tl.where(m_negative[:, None], b_examples.to(tl.float32)[None, :] * k_over_n, 0.0)
         if LOSS:
-            total += (loss + tl.sum(b_q * _softplus(b_score))).to(tl.float64)
+            total += (loss + tl.sum(b_q * softplus(b_score))).to(tl.float64)
         b_g = -b_q * tl.sigmoid(b_score)
         b_terms = -b_g * tl.sigmoid(b_score)
-        _add_squares(p_input_squares_to, b_word, tl.sum(b_terms * b_nn[:, None], 0), m_hidden, ADAGRAD)
-        _add_squares(p_output_squares_to, b_noise, tl.sum(b_terms * b_hh[None, :], 1), m_negative, ADAGRAD)
+        add_squares(p_input_squares_to, b_word, tl.sum(b_terms * b_nn[:, None], 0), m_hidden, ADAGRAD)
+        add_squares(p_output_squares_to, b_noise, tl.sum(b_terms * b_hh[None, :], 1), m_negative, ADAGRAD)
         once = tl.load(p_pairs + step).to(tl.float32) / (groups * N)
         b_scale = input_scale(
             p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
@@ -224,170 +154,14 @@ def skip_gram_negative(
             p_counters, p_output_pairs, p_output_squares, step, b_noise, once, alpha, C, MAX_PULL, ADAGRAD
         )  # fmt: skip
         for d in range(0, D, BD):
-            b_x = _rows(p_inputs, b_word, d + o_block, m_hidden, D, STRIDE)
-            b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
+            b_x = rows_of(p_inputs, b_word, d + o_block, m_hidden, D, STRIDE)
+            b_z = rows_of(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
             b_dx = tl.dot(tl.trans(b_g), b_z, input_precision=PRECISION) * b_scale[:, None]
             b_dz = tl.dot(b_g, b_x, input_precision=PRECISION) * b_noise_scale[:, None]
-            _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_hidden, D, STRIDE)
-            _add_rows(p_outputs_to, b_noise, d + o_block, b_dz, m_negative, D, STRIDE)
+            add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_hidden, D, STRIDE)
+            add_rows(p_outputs_to, b_noise, d + o_block, b_dz, m_negative, D, STRIDE)
     if LOSS:
-        _add_loss(p_loss, total)
-
-
-@triton.jit
-def _bags(b_a, MEAN: tl.constexpr, SHARED: tl.constexpr):
-    """CBOW: gather and spread [T, S], how contexts make a hidden row and how its error goes back to them.
-
-    word2vec.c hands the whole error to every context when the hidden row was their mean, and an equal share of it when
-    it was their sum; the chain rule has it the other way round (docs/parity.md, "CBOW's gradient").
-    """
-    b_shared = b_a / tl.maximum(tl.sum(b_a, 1), 1.0)[:, None]
-    b_gather, b_spread = b_a, b_a
-    if MEAN:
-        b_gather = b_shared
-    if SHARED:
-        b_spread = b_shared
-    return b_gather, b_spread
-
-
-@triton.jit
-def _keep_rows(p_rows, o_d, b_values, T: tl.constexpr, D: tl.constexpr, STRIDE: tl.constexpr):
-    """Put values [T, BD] into the program's own T rows, at dimensions o_d."""
-    offsets = tl.arange(0, T)[:, None] * STRIDE + o_d[None, :]
-    tl.store(p_rows + offsets, b_values, mask=o_d[None, :] < D)
-
-
-@triton.jit
-def _gather_bags(
-    p_inputs, p_hidden, p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high,
-    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr, SHRINK: tl.constexpr,
-    MEAN: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """The hidden rows of a tile, H = gather X, to p_hidden [T, D], its bags walked SB tokens at a time.
-
-    From then on the tile is like one whose slots are these rows. Returns their numbers, the centers and A, [T, T]: the
-    identity, where a center has a context; and the centers' numbers and their bags' ends (tile_bags).
-    """
-    o_center, o_block = tl.arange(0, T), tl.arange(0, BD)
-    b_center, b_number, b_first, b_last = tile_bags(
-        p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high, T, SHRINK
-    )
-    b_m = bag_sizes(b_first, b_last)
-    first, slots = bag_slots(b_first, b_last)
-    for d in range(0, D, BD):
-        b_h = tl.zeros((T, BD), dtype=tl.float32)
-        for start in range(0, slots, SB):
-            b_word, b_a = bag_block(p_kept, first + start, b_number, b_first, b_last, SB)
-            b_x = _rows(p_inputs, b_word, d + o_block, tl.sum(b_a, 0) > 0, D, STRIDE)
-            b_h = tl.dot(b_a, b_x, b_h, input_precision=PRECISION)
-        if MEAN:
-            b_h /= tl.maximum(b_m, 1)[:, None]
-        _keep_rows(p_hidden, d + o_block, b_h, T, D, STRIDE)
-    tl.debug_barrier()  # the rows are read in another layout than they were written in
-    b_a = (o_center[:, None] == o_center[None, :]) & (b_m > 0)[:, None]
-    return o_center, b_center, b_a.to(tl.float32), b_number, b_first, b_last
-
-
-@triton.jit
-def _tile(
-    p_inputs, p_hidden, p_kept, p_sizes, room, tile, START, S, window, key_1, key_2, base_low, base_high,
-    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr, SHRINK: tl.constexpr,
-    MEAN: tl.constexpr, PRECISION: tl.constexpr, WALKED: tl.constexpr,
-):  # fmt: skip
-    """The rows that a tile's slots read (matrix and numbers), its centers and A; what `_scatter_bags` wants to know."""
-    if WALKED:
-        p_rows = p_hidden
-        b_word, b_center, b_a, b_number, b_first, b_last = _gather_bags(
-            p_inputs, p_hidden, p_kept, p_sizes, room, tile, window, key_1, key_2, base_low, base_high,
-            D, STRIDE, BD, T, SB, SHRINK, MEAN, PRECISION,
-        )  # fmt: skip
-    else:
-        p_rows = p_inputs
-        b_word, b_center, b_a = tile_window(
-            p_kept, p_sizes, room, tile, START, S, window, key_1, key_2, base_low, base_high, T, SB, SHRINK
-        )
-        b_number, b_first, b_last = b_center, b_center, b_center
-    return p_rows, b_word, b_center, b_a, b_number, b_first, b_last
-
-
-@triton.jit
-def _input_rates(
-    p_counters, p_input_pairs, p_input_squares, p_input_squares_to, p_lock, step, b_word, alpha, C,
-    b_spread, b_asked, m_slot,
-    MAX_PULL: tl.constexpr, ADAGRAD: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr, SKIP_GRAM: tl.constexpr,
-    WALKED: tl.constexpr,
-):  # fmt: skip
-    """Scales of the slots' rows, to which squares asked of hidden rows are added; of walked bags: _scatter_bags."""
-    b_scale = tl.zeros_like(b_asked)
-    if not WALKED:
-        b_back = _handed_back(b_spread, b_asked, SKIP_GRAM)
-        _add_squares(p_input_squares_to, b_word, b_back, m_slot, ADAGRAD)
-        b_scale = input_scale(
-            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
-            MAX_PULL, ADAGRAD, LOCK, PARTS,
-        )  # fmt: skip
-    return b_scale
-
-
-@triton.jit
-def _add_errors(
-    p_inputs_to, p_error, b_word, o_d, b_dh, b_spread, b_scale, m_slot,
-    T: tl.constexpr, D: tl.constexpr, STRIDE: tl.constexpr, SKIP_GRAM: tl.constexpr, WALKED: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Add the errors of hidden rows to the slots' rows; those of walked bags to scratch, for _scatter_bags."""
-    if WALKED:
-        _keep_rows(p_error, o_d, b_dh, T, D, STRIDE)
-    else:
-        if not SKIP_GRAM:
-            b_dh = tl.dot(tl.trans(b_spread), b_dh, input_precision=PRECISION)
-        _add_rows(p_inputs_to, b_word, o_d, b_dh * b_scale[:, None], m_slot, D, STRIDE)
-
-
-@triton.jit
-def _scatter_bags(
-    p_inputs_to, p_input_squares, p_input_squares_to, p_error, p_kept, p_counters, p_input_pairs, p_lock,
-    step, alpha, C, b_number, b_first, b_last, b_asked,
-    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, SB: tl.constexpr,
-    MAX_PULL: tl.constexpr, ADAGRAD: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr, SHARED: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Hand the errors of a tile's hidden rows, p_error [T, D], back to their bags, SB tokens at a time.
-
-    b_asked: squares asked of hidden rows.
-    """
-    tl.debug_barrier()  # the rows are read in another layout than they were written in
-    o_center, o_block = tl.arange(0, T), tl.arange(0, BD)
-    b_m = bag_sizes(b_first, b_last)
-    b_part = tl.full((T,), 1.0, dtype=tl.float32)
-    if SHARED:
-        b_part /= tl.maximum(b_m, 1)
-    first, slots = bag_slots(b_first, b_last)
-    for start in range(0, slots, SB):
-        b_word, b_a = bag_block(p_kept, first + start, b_number, b_first, b_last, SB)
-        m_slot = tl.sum(b_a, 0) > 0
-        b_back = tl.sum(b_a * (b_part * b_part * b_asked)[:, None], 0)
-        _add_squares(p_input_squares_to, b_word, b_back, m_slot, ADAGRAD)
-        b_scale = input_scale(
-            p_counters, p_input_pairs, p_input_squares, p_lock, step, b_word, alpha, C,
-            MAX_PULL, ADAGRAD, LOCK, PARTS,
-        )  # fmt: skip
-        for d in range(0, D, BD):
-            b_dh = _rows(p_error, o_center, d + o_block, b_m > 0, D, STRIDE) * b_part[:, None]
-            b_dx = tl.dot(tl.trans(b_a), b_dh, input_precision=PRECISION) * b_scale[:, None]
-            _add_rows(p_inputs_to, b_word, d + o_block, b_dx, m_slot, D, STRIDE)
-
-
-@triton.jit
-def _hidden(
-    p_rows, b_row, o_d, b_gather, m_row, D: tl.constexpr, STRIDE: tl.constexpr, MADE: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Hidden rows of bags at dimensions o_d, [T, BD]: those that are made already, or gather X."""
-    b_h = _rows(p_rows, b_row, o_d, m_row, D, STRIDE)
-    if not MADE:
-        b_h = tl.dot(b_gather, b_h, input_precision=PRECISION)
-    return b_h
+        add_loss(p_loss, total)
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -416,7 +190,7 @@ def cbow_negative(
     total = tl.zeros((), dtype=tl.float64)
     for item in range(first_step * B + tl.program_id(0), tl.minimum(last_step * B, tiles), tl.num_programs(0)):
         step = item // B
-        p_rows, b_word, b_center, b_a, b_number, b_first, b_last = _tile(
+        p_rows, b_word, b_center, b_a, b_number, b_first, b_last = tile_rows(
             p_inputs, p_hidden, p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high,
             D, STRIDE, BD, T, SB, SHRINK, MEAN, PRECISION, WALKED,
         )  # fmt: skip
@@ -427,31 +201,31 @@ def cbow_negative(
         b_share = tl.load(p_share + b_center)
         m_slot, m_center = tl.sum(b_a, 0) > 0, tl.sum(b_a, 1) > 0
         b_trained = m_center.to(tl.float32)  # centers with a context
-        b_gather, b_spread = _bags(b_a, MEAN, SHARED)
+        b_gather, b_spread = bags(b_a, MEAN, SHARED)
         b_own, b_hh = tl.zeros((T,), dtype=tl.float32), tl.zeros((T,), dtype=tl.float32)
         b_cc, b_nn = tl.zeros((T,), dtype=tl.float32), tl.zeros((NB,), dtype=tl.float32)
         b_score = tl.zeros((NB, T), dtype=tl.float32)
         for d in range(0, D, BD):
-            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, WALKED, PRECISION)
-            b_c = _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
+            b_h = hidden_rows(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, WALKED, PRECISION)
+            b_c = rows_of(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
             b_own += tl.sum(b_h * b_c, 1)
-            b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
+            b_z = rows_of(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
             b_score = tl.dot(b_z, tl.trans(b_h), b_score, input_precision=PRECISION)
-            b_hh = _measured(b_hh, b_h, WIDTH, ADAGRAD)
-            b_cc = _measured(b_cc, b_c, WIDTH, ADAGRAD)
-            b_nn = _measured(b_nn, b_z, WIDTH, ADAGRAD)
+            b_hh = measured(b_hh, b_h, WIDTH, ADAGRAD)
+            b_cc = measured(b_cc, b_c, WIDTH, ADAGRAD)
+            b_nn = measured(b_nn, b_z, WIDTH, ADAGRAD)
         b_q = tl.where(m_negative[:, None], b_trained[None, :] * k_over_n, 0.0)
         if LOSS:
-            own = tl.sum(b_trained * (b_share * _softplus(b_own) - b_own))
-            total += (own + tl.sum(b_q * _softplus(b_score))).to(tl.float64)
+            own = tl.sum(b_trained * (b_share * softplus(b_own) - b_own))
+            total += (own + tl.sum(b_q * softplus(b_score))).to(tl.float64)
         b_own_g = b_trained * (1.0 - b_share * tl.sigmoid(b_own))
         b_g = -b_q * tl.sigmoid(b_score)
         b_terms = -b_g * tl.sigmoid(b_score)
         b_asked = b_own_g * b_own_g * b_cc + tl.sum(b_terms * b_nn[:, None], 0)
-        _add_squares(p_output_squares_to, b_center, b_own_g * b_own_g * b_hh, m_center, ADAGRAD)
-        _add_squares(p_output_squares_to, b_noise, tl.sum(b_terms * b_hh[None, :], 1), m_negative, ADAGRAD)
+        add_squares(p_output_squares_to, b_center, b_own_g * b_own_g * b_hh, m_center, ADAGRAD)
+        add_squares(p_output_squares_to, b_noise, tl.sum(b_terms * b_hh[None, :], 1), m_negative, ADAGRAD)
         once = tl.load(p_pairs + step).to(tl.float32) / (tl.minimum(B, tiles - step * B) * N)
-        b_scale = _input_rates(
+        b_scale = input_rates(
             p_counters, p_input_pairs, p_input_squares, p_input_squares_to, p_lock, step, b_word, alpha, C,
             b_spread, b_asked, m_slot, MAX_PULL, ADAGRAD, LOCK, PARTS, False, WALKED,
         )  # fmt: skip
@@ -462,47 +236,27 @@ def cbow_negative(
             p_counters, p_output_pairs, p_output_squares, step, b_noise, once, alpha, C, MAX_PULL, ADAGRAD
         )  # fmt: skip
         for d in range(0, D, BD):
-            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, WALKED, PRECISION)
-            b_z = _rows(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
+            b_h = hidden_rows(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, WALKED, PRECISION)
+            b_z = rows_of(p_outputs, b_noise, d + o_block, m_negative, D, STRIDE)
             b_dh = tl.dot(tl.trans(b_g), b_z, input_precision=PRECISION)
-            b_dh += b_own_g[:, None] * _rows(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
+            b_dh += b_own_g[:, None] * rows_of(p_outputs, b_center, d + o_block, m_center, D, STRIDE)
             b_dz = tl.dot(b_g, b_h, input_precision=PRECISION) * b_noise_scale[:, None]
             b_dc = (b_own_g * b_center_scale)[:, None] * b_h
-            _add_errors(
+            add_errors(
                 p_inputs_to, p_error, b_word, d + o_block, b_dh, b_spread, b_scale, m_slot,
                 T, D, STRIDE, False, WALKED, PRECISION,
             )  # fmt: skip
-            _add_rows(p_outputs_to, b_center, d + o_block, b_dc, m_center, D, STRIDE)
-            _add_rows(p_outputs_to, b_noise, d + o_block, b_dz, m_negative, D, STRIDE)
+            add_rows(p_outputs_to, b_center, d + o_block, b_dc, m_center, D, STRIDE)
+            add_rows(p_outputs_to, b_noise, d + o_block, b_dz, m_negative, D, STRIDE)
         if WALKED:
-            _scatter_bags(
+            scatter_bags(
                 p_inputs_to, p_input_squares, p_input_squares_to, p_error,
                 p_kept, p_counters, p_input_pairs, p_lock,
                 step, alpha, C, b_number, b_first, b_last, b_asked,
                 D, STRIDE, BD, T, SB, MAX_PULL, ADAGRAD, LOCK, PARTS, SHARED, PRECISION,
             )  # fmt: skip
     if LOSS:
-        _add_loss(p_loss, total)
-
-
-@triton.jit
-def _made(
-    p_rows, p_hidden, b_word, b_gather, b_m, m_slot,
-    D: tl.constexpr, STRIDE: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, MADE: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Where hidden rows lie, their numbers and which there are; bags' are made here, unless they are already.
-
-    Every block of a path meets them: they are read as they lie, not gathered anew each time.
-    """
-    if not MADE:
-        o_block = tl.arange(0, BD)
-        for d in range(0, D, BD):
-            b_h = _hidden(p_rows, b_word, d + o_block, b_gather, m_slot, D, STRIDE, False, PRECISION)
-            _keep_rows(p_hidden, d + o_block, b_h, T, D, STRIDE)
-        tl.debug_barrier()  # the rows are read in another layout than they were written in
-        p_rows, b_word, m_slot = p_hidden, tl.arange(0, T), b_m > 0
-    return p_rows, b_word, m_slot
+        add_loss(p_loss, total)
 
 
 @triton.jit
@@ -553,14 +307,14 @@ def hierarchical(
     total = tl.zeros((), dtype=tl.float64)
     for item in range(first_step * B + tl.program_id(0), tl.minimum(last_step * B, tiles), tl.num_programs(0)):
         step = item // B
-        p_rows, b_word, b_center, b_a, b_number, b_first, b_last = _tile(
+        p_rows, b_word, b_center, b_a, b_number, b_first, b_last = tile_rows(
             p_inputs, p_hidden, p_kept, p_sizes, room, item, START, S, window, key_1, key_2, base_low, base_high,
             D, STRIDE, BD, T, SB, SHRINK, MEAN, PRECISION, WALKED,
         )  # fmt: skip
-        b_gather, b_spread = _bags(b_a, MEAN, SHARED)
+        b_gather, b_spread = bags(b_a, MEAN, SHARED)
         b_m = tl.sum(b_a, 1)
         m_slot = tl.sum(b_a, 0) > 0
-        p_made, b_row, m_row = _made(
+        p_made, b_row, m_row = made_rows(
             p_rows, p_hidden, b_word, b_gather, b_m, m_slot, D, STRIDE, BD, T, SKIP_GRAM or WALKED, PRECISION
         )
         b_from, b_end = path_ends(p_starts, b_center, b_m)
@@ -570,23 +324,23 @@ def hierarchical(
         b_top_score = tl.zeros((M, R), dtype=tl.float32)
         b_hh, b_top_zz = tl.zeros((R,), dtype=tl.float32), tl.zeros((M,), dtype=tl.float32)
         for d in range(0, D, BD):
-            b_h = _rows(p_made, b_row, d + o_block, m_row, D, STRIDE)
-            b_top_z = _rows(p_nodes, b_top, d + o_block, o_top < TOP, D, STRIDE)
+            b_h = rows_of(p_made, b_row, d + o_block, m_row, D, STRIDE)
+            b_top_z = rows_of(p_nodes, b_top, d + o_block, o_top < TOP, D, STRIDE)
             b_top_score = tl.dot(b_top_z, tl.trans(b_h), b_top_score, input_precision=PRECISION)
-            b_hh = _measured(b_hh, b_h, WIDTH, ADAGRAD)
-            b_top_zz = _measured(b_top_zz, b_top_z, WIDTH, ADAGRAD)
+            b_hh = measured(b_hh, b_h, WIDTH, ADAGRAD)
+            b_top_zz = measured(b_top_zz, b_top_z, WIDTH, ADAGRAD)
         b_sign = tl.load(p_top_signs + o_top[:, None] + b_center.to(tl.int64)[None, :] * M).to(tl.float32)  # [M, T]
         b_positive, b_all = _met((b_sign > 0).to(tl.float32), b_a, SKIP_GRAM), _met(tl.abs(b_sign), b_a, SKIP_GRAM)
         if LOSS:
-            loss += tl.sum(b_all * _softplus(b_top_score) - b_positive * b_top_score)
+            loss += tl.sum(b_all * softplus(b_top_score) - b_positive * b_top_score)
         b_top_counted = tl.load(p_top_counters + wide(step) * M + o_top).to(tl.float32) / NODE_PULL
         b_top_scale = row_scale(p_node_pairs, p_node_squares, b_top, b_top_counted, alpha, MAX_PULL, ADAGRAD)
         b_chance = tl.sigmoid(b_top_score)
         b_asked = tl.zeros((R,), dtype=tl.float32)
         # of b_all decisions b_positive have label 1
         b_of_top = b_positive * (1.0 - 2.0 * b_chance) + b_all * b_chance * b_chance
-        b_asked = _ask(b_asked, b_of_top, b_top_zz, ADAGRAD)
-        _add_squares(p_node_squares_to, b_top, tl.sum(b_of_top * b_hh[None, :], 1), o_top < TOP, ADAGRAD)
+        b_asked = ask(b_asked, b_of_top, b_top_zz, ADAGRAD)
+        add_squares(p_node_squares_to, b_top, tl.sum(b_of_top * b_hh[None, :], 1), o_top < TOP, ADAGRAD)
         tl.store(p_mine + o_top[:, None] * R + o_hidden[None, :], b_positive - b_all * b_chance)
         tl.store(p_my_nodes + o_top, b_top)
         tl.store(p_scales + 2 * o_top, tl.where(tl.sum(b_all, 1) > 0, b_top_scale, 0.0))
@@ -599,32 +353,32 @@ def hierarchical(
             b_score = tl.zeros((UB, R), dtype=tl.float32)
             b_zz = tl.zeros((UB,), dtype=tl.float32)
             for d in range(0, D, BD):
-                b_h = _rows(p_made, b_row, d + o_block, m_row, D, STRIDE)
-                b_z = _rows(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
+                b_h = rows_of(p_made, b_row, d + o_block, m_row, D, STRIDE)
+                b_z = rows_of(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
                 b_score = tl.dot(b_z, tl.trans(b_h), b_score, input_precision=PRECISION)
-                b_zz = _measured(b_zz, b_z, WIDTH, ADAGRAD)
+                b_zz = measured(b_zz, b_z, WIDTH, ADAGRAD)
             if LOSS:
-                loss += tl.sum(b_q * (_softplus(b_score) - b_label[:, None] * b_score))
+                loss += tl.sum(b_q * (softplus(b_score) - b_label[:, None] * b_score))
             b_g = b_q * (b_label[:, None] - tl.sigmoid(b_score))
             b_of_entries = b_g * (b_label[:, None] - tl.sigmoid(b_score))
-            b_asked = _ask(b_asked, b_of_entries, b_zz, ADAGRAD)
-            _add_squares(p_node_squares_to, b_node, tl.sum(b_of_entries * b_hh[None, :], 1), m_entry, ADAGRAD)
+            b_asked = ask(b_asked, b_of_entries, b_zz, ADAGRAD)
+            add_squares(p_node_squares_to, b_node, tl.sum(b_of_entries * b_hh[None, :], 1), m_entry, ADAGRAD)
             tl.store(p_rest + (u + o_entry)[:, None] * R + o_hidden[None, :], b_g, mask=m_entry[:, None])
             b_counted = counted(p_counters, step, b_node, C, OF_NODES) / NODE_PULL
             b_scale = row_scale(p_node_pairs, p_node_squares, b_node, b_counted, alpha, MAX_PULL, ADAGRAD)
             tl.store(p_rest_nodes + u + o_entry, b_node, mask=m_entry)
             tl.store(p_rest_scales + 2 * (u + o_entry), b_scale, mask=m_entry)
-            b_ahead = _part_ahead(tl.sum(b_q, 1) if SKIP_GRAM else tl.zeros((UB,), dtype=tl.float32))
+            b_ahead = part_ahead(tl.sum(b_q, 1) if SKIP_GRAM else tl.zeros((UB,), dtype=tl.float32))
             tl.store(p_rest_scales + 2 * (u + o_entry) + 1, b_ahead, mask=m_entry)
         if LOSS:
             total += loss
-        b_scale = _input_rates(
+        b_scale = input_rates(
             p_counters, p_input_pairs, p_input_squares, p_input_squares_to, p_lock, step, b_word, alpha, C,
             b_spread, b_asked, m_slot, MAX_PULL, ADAGRAD, LOCK, PARTS, SKIP_GRAM, WALKED,
         )  # fmt: skip
         tl.debug_barrier()  # the scratch is read in another layout than it was written in
         for d in range(0, D, BD):
-            b_h = _rows(p_made, b_row, d + o_block, m_row, D, STRIDE)
+            b_h = rows_of(p_made, b_row, d + o_block, m_row, D, STRIDE)
             b_dh = tl.zeros((R, BD), dtype=tl.float32)
             for u in range(0, M + entries, UB):
                 m_entry = u + o_entry < M + entries
@@ -632,16 +386,16 @@ def hierarchical(
                 b_node_scale = tl.load(p_scales + 2 * (u + o_entry), mask=m_entry, other=0.0)
                 b_ahead = tl.load(p_scales + 2 * (u + o_entry) + 1, mask=m_entry, other=0.0)
                 b_g = tl.load(p_mine + (u + o_entry)[:, None] * R + o_hidden[None, :], mask=m_entry[:, None], other=0.0)
-                b_z = _rows(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
+                b_z = rows_of(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
                 b_dz = tl.dot(b_g, b_h, input_precision=PRECISION) * b_node_scale[:, None]
                 b_dh = tl.dot(tl.trans(b_g), b_z + b_ahead[:, None] * b_dz, b_dh, input_precision=PRECISION)
-                _add_rows(p_nodes_to, b_node, d + o_block, b_dz, b_node_scale > 0, D, STRIDE)
-            _add_errors(
+                add_rows(p_nodes_to, b_node, d + o_block, b_dz, b_node_scale > 0, D, STRIDE)
+            add_errors(
                 p_inputs_to, p_error, b_word, d + o_block, b_dh, b_spread, b_scale, m_slot,
                 T, D, STRIDE, SKIP_GRAM, WALKED, PRECISION,
             )  # fmt: skip
         if WALKED:
-            _scatter_bags(
+            scatter_bags(
                 p_inputs_to, p_input_squares, p_input_squares_to, p_error,
                 p_kept, p_counters, p_input_pairs, p_lock,
                 step, alpha, C, b_number, b_first, b_last, b_asked,
@@ -649,4 +403,4 @@ def hierarchical(
             )  # fmt: skip
         tl.debug_barrier()  # before the scratch is written again
     if LOSS:
-        _add_loss(p_loss, total)
+        add_loss(p_loss, total)

@@ -393,7 +393,7 @@ def row_scale(p_expected, p_squares, b_row, b_counted, alpha, MAX_PULL: tl.const
     """
     b_pairs = tl.maximum(tl.load(p_expected + b_row), b_counted)
     if ADAGRAD:
-        b_square = tl.load(p_squares + b_row, cache_modifier=".cg")  # as others leave it (triton_kernels._rows)
+        b_square = tl.load(p_squares + b_row, cache_modifier=".cg")  # as others leave it (triton_rows.rows_of)
         return tl.minimum(MAX_PULL / b_pairs, alpha * tl.rsqrt(b_square))
     return tl.minimum(MAX_PULL / b_pairs, alpha)
 
