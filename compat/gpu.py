@@ -40,7 +40,7 @@ from gensim.models.word2vec import LineSentence
 from compat.bench import timed_train
 from compat.gpu_arguments import arguments
 from compat.gpu_profile import profile_modes
-from compat.gpu_runs import Acceptance, Clock, Text, measured, scores, warm_up
+from compat.gpu_runs import Acceptance, Clock, Text, measured, scores, start_anew, warm_up
 from compat.gpu_sweep import sweep, sweep_table
 from compat.ids import IdSentences, IdWord2Vec
 from compat.report import OURS, SIDES, end_to_end_table, facts_of, picture, say, settler, speed_table
@@ -230,7 +230,7 @@ def measure_zipf(job: Acceptance, clock: Clock) -> None:
     for run in range(1, args.runs + 1):
         if not job.fits(seconds, clock, f"{what}, run {run} of {args.runs}"):
             return
-        model.init_weights()
+        start_anew(model)
         cells = measured(job, model, IdSentences.of(corpus, ends=clock.ends))
         seconds, words = cells["seconds"], round(cells["raw_words_per_s"] * cells["seconds"])
         note = "" if words == args.zipf_words else f"cut to {words:,} of {args.zipf_words:,} words"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from compat.analogies import analogies
@@ -210,6 +211,12 @@ def measured(job: Acceptance, model: IdWord2Vec, ids: IdSentences) -> dict[str, 
         "bandwidth_bytes_per_s": rate,
         "roofline_fraction": rate / job.facts["copy_bytes_per_s"],
     }
+
+
+def start_anew(model: IdWord2Vec) -> None:
+    """First vectors, as the model's seed has them: gensim's init_weights() keeps those of words that have some."""
+    model.wv.vectors = np.zeros((0, 0), dtype=np.float32)
+    model.init_weights()
 
 
 def warm_up(model: IdWord2Vec, ids: IdSentences) -> float:

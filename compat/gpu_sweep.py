@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compat.bench import QUALITIES
-from compat.gpu_runs import Acceptance, Clock, Text, measured, scores, warm_up
+from compat.gpu_runs import Acceptance, Clock, Text, measured, scores, start_anew, warm_up
 from compat.ids import IdSentences, IdWord2Vec
 from compat.report import OURS, number
 from compat.zipf import zipf_corpus
@@ -20,6 +20,8 @@ from torchw2v import schedule
 
 TEXT_SHARE = 0.7  # of the time; the rest is for the synthetic corpus
 ZIPF_WORDS = 100_000_000  # at most
+_IN_FLIGHT = ("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_FUSED_CBOW")  # in schedule.py
+_HOT = ("MAX_HOT_OCCURRENCES", "MAX_HOT_OCCURRENCES_FUSED_CBOW")
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,20 @@ class Variation:
         return " ".join(given) or "as it is"
 
 
-# Instructions for the same work fall with the warps of a program, and registers allow two programs of four warps on a
-# multiprocessor, but only more than 4,096 tokens in flight make that many programs. Quality says how many may be.
 VARIATIONS = (
     Variation(),
     Variation(in_flight=8192),
-    Variation(in_flight=8192, warps=4),
-    Variation(in_flight=16_384, warps=4),
-    Variation(in_flight=2048),
-    Variation(warps=4),
-    Variation(block=32),
-    Variation(warps=4, block=32),
-    Variation(in_flight=8192, warps=4, block=32),
-    Variation(in_flight=8192, warps=4, stages=2),
-    Variation(stages=2),
-    Variation(block=128),
-    Variation(chunk=2**22),
+    Variation(in_flight=16_384),
     Variation(in_flight=16_384, warps=2, block=32),
+    Variation(in_flight=16_384, warps=4, block=64),
+    Variation(in_flight=4096, warps=2, block=32),
+    Variation(in_flight=4096, warps=8, block=64),
+    Variation(in_flight=32_768, warps=2, block=32),
+    Variation(in_flight=32_768, warps=1, block=32),
+    Variation(stages=2),
+    Variation(stages=4),
     Variation(in_flight=1024),
+    Variation(chunk=2**22),
     Variation(),  # the same again: what differs from the first is noise
 )
 
@@ -74,8 +72,8 @@ def applied(variation: Variation, engine: str) -> Iterator[None]:
     """Train with these settings inside the block."""
     given: dict[str, int] = {} if variation.chunk is None else {"DEVICE_CHUNK_TOKENS": variation.chunk}
     if variation.in_flight is not None:
-        given |= dict.fromkeys(("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_TREE_DEVICE"), variation.in_flight)
-        given["MAX_HOT_OCCURRENCES"] = max(schedule.MAX_HOT_OCCURRENCES, variation.in_flight // 64)
+        given |= dict.fromkeys(_IN_FLIGHT, variation.in_flight)
+        given |= {name: max(getattr(schedule, name), variation.in_flight // 64) for name in _HOT}
     was = {name: getattr(schedule, name) for name in given}
     for name, value in given.items():
         setattr(schedule, name, value)
@@ -94,15 +92,15 @@ def _tuned(variation: Variation, engine: str) -> Iterator[None]:
         return
     from torchw2v.ops import triton_engine  # only here: triton is not everywhere
 
-    tuning = triton_engine.TUNING
     given = {name: value for name in ("warps", "stages", "block") if (value := getattr(variation, name)) is not None}
     if variation.stages is not None:
         given["tree_stages"] = variation.stages
-    triton_engine.TUNING = replace(tuning, **given)
+    usual = dict(triton_engine.TUNING)
+    triton_engine.TUNING.update({which: replace(tuning, **given) for which, tuning in usual.items()})
     try:
         yield
     finally:
-        triton_engine.TUNING = tuning
+        triton_engine.TUNING.update(usual)
 
 
 def sweep(job: Acceptance, corpus: Text, clock: Clock) -> None:
@@ -128,9 +126,8 @@ def _try_all(
 
     def run(variation: Variation) -> None:
         with applied(variation, job.args.engine):
-            model.init_weights()
             warm_up(model, ids)
-            model.init_weights()
+            start_anew(model)
             cells = measured(job, model, ids)
         cells |= scores(job, model.wv) if scored else {}
         job.add("sweep", name, mode, OURS, model, **cells, note=str(variation))

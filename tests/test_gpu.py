@@ -21,7 +21,7 @@ from compat.bench import MODES as BENCH_MODES
 from compat.bench import QUALITIES, quality, read_corpus, run_once
 from torchw2v import TorchWord2Vec
 from torchw2v.device_memory import MemoryEstimate
-from torchw2v.errors import DeviceMemoryError, EngineUnavailableError
+from torchw2v.errors import DeviceMemoryError, EngineUnavailableError, WeightsError
 from torchw2v.ops import select
 
 ON_GPU = torch.cuda.is_available()
@@ -190,8 +190,8 @@ def test_memory_that_others_hold_is_not_counted_as_free():
 @pytest.mark.skipif(not PENN.exists(), reason="needs ptb.train.txt in TORCHW2V_DATA")
 @pytest.mark.parametrize("engine", ["triton", "triton-ieee"])
 def test_chip_has_the_neighbours_that_a_reader_of_penn_treebank_expects(engine):
-    """A small corpus is the hard one: few steps, so tokens in flight cost most."""
-    settings = {"vector_size": 100, "window": 5, "min_count": 10, "negative": 5, "sg": 1, "sample": 1e-4, "epochs": 5}
+    """A small corpus is the hard one: few steps, so tokens in flight cost most. 20 epochs: as in test_quality.py."""
+    settings = {"vector_size": 100, "window": 5, "min_count": 10, "negative": 5, "sg": 1, "sample": 1e-4, "epochs": 20}
     model = TorchWord2Vec(LineSentence(str(PENN)), engine=engine, seed=1, **settings)
     found = CHIP & {word for word, _ in model.wv.most_similar("chip", topn=10)}
     assert len(found) >= 2, model.wv.most_similar("chip", topn=10)
@@ -279,3 +279,12 @@ def test_full_softmax_trains_as_on_the_cpu(sg):
     ours, theirs = (model.training_history[-1]["mean_loss"] for model in (on_gpu, on_cpu))
     assert ours < 0.95 * on_gpu.training_history[0]["mean_loss"]
     assert ours == pytest.approx(theirs, rel=0.1)  # larger steps
+
+
+@pytest.mark.gpu
+def test_weights_that_are_not_numbers_are_refused_on_the_device():
+    model = TorchWord2Vec(min_count=1)
+    model.build_vocab(common_texts)
+    model.syn1neg[3, 0] = np.nan
+    with pytest.raises(WeightsError, match="syn1neg holds NaN or infinity in 1 rows"):
+        model.train(common_texts, total_examples=9, epochs=1)

@@ -218,12 +218,15 @@ def test_sweep_tries_every_variation_and_leaves_the_settings_as_they_were(tmp_pa
 
 def test_a_variation_is_what_an_engine_is_made_with():
     triton_engine = pytest.importorskip("torchw2v.ops.triton_engine")
-    usual, most = triton_engine.TUNING, schedule.MAX_IN_FLIGHT
-    with gpu_sweep.applied(Variation(in_flight=16_384, warps=4, stages=2, block=32), "triton"):
-        assert triton_engine.Tuning(warps=4, stages=2, tree_stages=2, block=32) == triton_engine.TUNING
-        assert (schedule.MAX_IN_FLIGHT, schedule.MAX_IN_FLIGHT_TREE_DEVICE) == (16_384, 16_384)
-        assert schedule.MAX_HOT_OCCURRENCES == 256
-    assert (usual, most, 64) == (triton_engine.TUNING, schedule.MAX_IN_FLIGHT, schedule.MAX_HOT_OCCURRENCES)
+    usual = dict(triton_engine.TUNING)
+    before = {name: value for name, value in vars(schedule).items() if name.isupper()}
+    with gpu_sweep.applied(Variation(in_flight=32_768, warps=16, stages=1, block=128), "triton"):
+        tuning = triton_engine.Tuning(warps=16, stages=1, tree_stages=1, block=128)
+        assert set(triton_engine.TUNING.values()) == {tuning} and usual.keys() == triton_engine.TUNING.keys()
+        assert (schedule.MAX_IN_FLIGHT, schedule.MAX_IN_FLIGHT_FUSED_CBOW) == (32_768, 32_768)
+        assert (schedule.MAX_HOT_OCCURRENCES, schedule.MAX_HOT_OCCURRENCES_FUSED_CBOW) == (512, 512)
+    assert usual == triton_engine.TUNING
+    assert before == {name: value for name, value in vars(schedule).items() if name.isupper()}
 
 
 def test_variations_that_are_swept_differ():

@@ -10,7 +10,9 @@ from torchw2v.schedule import (
     MAX_CORPUS_SHARE,
     MAX_HOT_OCCURRENCES,
     MAX_IN_FLIGHT,
+    MAX_IN_FLIGHT_FUSED_CBOW,
     MAX_IN_FLIGHT_TREE,
+    MAX_IN_FLIGHT_TREE_DEVICE,
     MAX_STEP_TOKENS,
     chunk_tokens,
     make_plan,
@@ -50,6 +52,18 @@ def test_a_hot_word_and_a_small_corpus_lower_the_tokens_in_flight():
     assert in_flight(plan(EVEN, epoch_tokens=50_000), 2) <= 50_000 * MAX_CORPUS_SHARE < free
     tree = Objective(skip_gram=True, negative=0, hierarchical=True, window=5)
     assert in_flight(plan(EVEN, tree), 2) <= MAX_IN_FLIGHT_TREE < free
+
+
+@pytest.mark.parametrize("negative", [0, 5])
+def test_only_bags_of_fused_kernels_have_more_in_flight(negative):
+    """Torch operations on an accelerator read a snapshot, fused kernels what others leave."""
+    objectives = [Objective(skip_gram=s, negative=negative, hierarchical=not negative, window=5) for s in (True, False)]
+    fused, by_steps = (
+        [in_flight(plan(EVEN, o, 1, 1e9, on_device=True, fused=fused), 1) for o in objectives]
+        for fused in (True, False)
+    )
+    assert fused == [MAX_IN_FLIGHT, MAX_IN_FLIGHT_FUSED_CBOW]
+    assert by_steps == [MAX_IN_FLIGHT if negative else MAX_IN_FLIGHT_TREE_DEVICE] * 2
 
 
 def test_expected_pairs_grow_with_frequency_and_never_fall_below_one_occurrence():

@@ -229,9 +229,10 @@ class EpochTraining(Word2Vec):
         sharing = self.workers if choice.engine == "softmax" and on_cpu else 1  # threads that share each step always
         in_flight = LANES if several and self.deterministic else threads
         tables, objective = tables_of(self), objective_of(self)
+        fused = choice.engine.startswith("triton")
         plan = make_plan(
             objective, tables, counts_of(self), threads=in_flight, epoch_tokens=epoch_tokens, neighbors=neighbors,
-            on_device=choice.device.type != "cpu" or choice.engine.startswith("triton"),
+            on_device=choice.device.type != "cpu" or fused, fused=fused,
         )  # fmt: skip
         logger.info(
             "training on %s with engine %r (%s): threads: %i; %s",
@@ -256,7 +257,7 @@ class EpochTraining(Word2Vec):
         if looks:
             put_back(self, run.weights)
         self._clear_post_train()  # cached norms are those of the epoch before (gensim issue 3429)
-        if looks or not isinstance(run.engine, DeferringEngine):  # which has looked on the device itself
+        if not isinstance(run.engine, DeferringEngine):  # which has looked on the device itself
             check_finite(self, cur_epoch)
         if self._keeper is not None:
             self._keeper.end_epoch(report)

@@ -195,9 +195,9 @@ def weights_of(model: Word2Vec, device: torch.device, there: Weights | None = No
             for name, needed in zip(SQUARES, used, strict=True)
         )
     return Weights(
-        inputs=_to_device(model.wv.vectors, device, old[0]),
-        outputs=_to_device(model.syn1neg, device, old[1]) if has_outputs(model) else None,
-        nodes=_to_device(model.syn1, device, old[2]) if model.hs else None,
+        inputs=_to_device("wv.vectors", model.wv.vectors, device, old[0]),
+        outputs=_to_device("syn1neg", model.syn1neg, device, old[1]) if has_outputs(model) else None,
+        nodes=_to_device("syn1", model.syn1, device, old[2]) if model.hs else None,
         input_lock=None if free else torch.from_numpy(lock).to(device),
         input_squares=squares[0],
         output_squares=squares[1],
@@ -225,14 +225,20 @@ def extend_squares(squares: np.ndarray, size: int) -> np.ndarray:
     return np.append(squares, np.full(size - len(squares), ADAGRAD_START)).astype(np.float32)
 
 
-def _to_device(array: np.ndarray, device: torch.device, there: torch.Tensor | None) -> torch.Tensor:
-    """The matrix on a device, [V, D]; on a CPU the same memory, elsewhere its rows are padded with zeros."""
+def _to_device(name: str, array: np.ndarray, device: torch.device, there: torch.Tensor | None) -> torch.Tensor:
+    """The matrix on a device, [V, D], checked; on a CPU the same memory, elsewhere its rows are padded with zeros."""
     if device.type == "cpu":
-        return torch.from_numpy(array)
-    rows, width = array.shape
-    if there is None or there.shape != array.shape:
-        there = torch.zeros((rows, row_stride(width)), device=device)[:, :width]
-    return there.copy_(torch.from_numpy(array))
+        there = torch.from_numpy(array)
+    else:
+        rows, width = array.shape
+        if there is None or there.shape != array.shape:
+            there = torch.zeros((rows, row_stride(width)), device=device)[:, :width]
+        there.copy_(torch.from_numpy(array))
+    # A GPU sums 512 MB in less than a millisecond, the host in 100. Not every other device has float64.
+    if not (math.isfinite(float(there.sum(dtype=torch.float64))) if device.type == "cuda" else _finite(array)):
+        rows = len(_broken_rows(array))
+        raise WeightsError(f"{name} holds NaN or infinity in {rows} rows before training; replace them")
+    return there
 
 
 def memory_estimate(model: Word2Vec, tokens: int) -> MemoryEstimate:
@@ -242,17 +248,13 @@ def memory_estimate(model: Word2Vec, tokens: int) -> MemoryEstimate:
 
 
 def _matrix(model: Word2Vec, name: str, array: np.ndarray | None) -> np.ndarray:
-    """A matrix as float32 rows that can be written to, checked; copied only where it was not so already."""
+    """A matrix of the right shape as float32 rows that can be written to; copied only where it was not so already."""
     wanted = (len(model.wv), int(model.vector_size))
     if array is None:
         raise WeightsError(f"{name} is missing; call init_weights() after changing hs, negative or objective")
     if array.shape != wanted:
         raise WeightsError(f"{name} has shape {array.shape}, expected {wanted} (words, vector_size)")
-    array = np.require(array, dtype=np.float32, requirements=["C", "W"])
-    if not _finite(array):
-        rows = len(_broken_rows(array))
-        raise WeightsError(f"{name} holds NaN or infinity in {rows} rows before training; replace them")
-    return array
+    return np.require(array, dtype=np.float32, requirements=["C", "W"])
 
 
 def _finite(array: np.ndarray) -> bool:

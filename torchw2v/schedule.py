@@ -23,9 +23,15 @@ MAX_IN_FLIGHT_TREE = 512
 # SimLex-999 and analogies 0.408, 0.187, 0.086 at 1,024 in flight, 0.405, 0.186, 0.085 at 2,048 (gensim 0.394, 0.191,
 # 0.082).
 MAX_IN_FLIGHT_TREE_CBOW = 2048
-# On an accelerator programs read weights that are microseconds old, not a step's snapshot. Not measured on one yet.
-MAX_IN_FLIGHT_TREE_DEVICE = 2048
+MAX_IN_FLIGHT_TREE_DEVICE = 2048  # of a step of torch operations on an accelerator
 MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap would throw most of its updates away
+# Programs of fused kernels read weights that are microseconds old, not a step's snapshot, Huffman nodes as well. 17 M
+# words of Wikipedia, 5 epochs, D = 128, on an H200: WordSim-353, SimLex-999 and analogies of skip-gram 0.577, 0.266,
+# 0.230 at 4,096 in flight, 0.577, 0.259, 0.245 at 8,192 (gensim 0.576, 0.266, 0.234); of Huffman paths 0.580, 0.232,
+# 0.258 and 0.567, 0.230, 0.243. So skip-gram keeps MAX_IN_FLIGHT. CBOW: 0.511, 0.221, 0.228 at 4,096, 0.496, 0.231,
+# 0.229 at 16,384; of Huffman paths 0.469, 0.196, 0.121 and 0.472, 0.198, 0.130 (docs/benchmarks.md, "On a GPU").
+MAX_IN_FLIGHT_FUSED_CBOW = 16_384
+MAX_HOT_OCCURRENCES_FUSED_CBOW = 256  # in the same runs
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
 # Tokens that one thread trains from one snapshot. Skip-gram with negative sampling, 6 M words of Wikipedia, 5 epochs,
 # 2 threads, mean of seeds 4 to 7: SimLex 0.238 at 512, 0.229 at 1,024; analogies 0.154 and 0.155.
@@ -62,6 +68,7 @@ def make_plan(
     tile: int = TILE,
     step_tokens: int | None = None,
     on_device: bool = False,
+    fused: bool = False,
     neighbors: float = math.inf,
 ) -> Plan:
     """Choose the step size and the row caps.
@@ -82,6 +89,8 @@ def make_plan(
         Tokens in a step of a CPU thread at most; chosen by mode if not given.
     on_device : bool
         One stream of work on an accelerator: a step is all that is in flight.
+    fused : bool
+        The Triton engine: what is in flight reads weights as others leave them.
     neighbors : float
         Other words in the sentence of a token, on average: a window wider than the sentences has no more pairs.
     """
@@ -90,15 +99,17 @@ def make_plan(
     words = kept / total  # [V] chance of each word at an effective token
     hottest = float(words.max()) if len(words) else 1.0
     effective = epoch_tokens * min(1.0, total / max(float(counts.sum()), 1e-9))
-    most = MAX_IN_FLIGHT
-    if objective.hierarchical:
+    most, hot = MAX_IN_FLIGHT, MAX_HOT_OCCURRENCES
+    if fused and not objective.skip_gram:
+        most, hot = MAX_IN_FLIGHT_FUSED_CBOW, MAX_HOT_OCCURRENCES_FUSED_CBOW
+    elif objective.hierarchical and not fused:
         most = MAX_IN_FLIGHT_TREE if objective.skip_gram else MAX_IN_FLIGHT_TREE_CBOW
         most = MAX_IN_FLIGHT_TREE_DEVICE if on_device else most
     if on_device:
         step_tokens = most
     elif step_tokens is None:
         step_tokens = MAX_STEP_TOKENS if objective.skip_gram else MAX_STEP_TOKENS_CBOW
-    in_flight = min(most, MAX_HOT_OCCURRENCES / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
+    in_flight = min(most, hot / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
     step_tiles = int(min(max(in_flight / (tile * threads), 1), step_tokens / tile))
     tokens = step_tiles * tile * threads
 

@@ -57,8 +57,8 @@ def pack_paths(codes: Sequence[Sequence[int]], points: Sequence[Sequence[int]]) 
     """
     lengths = np.fromiter(map(len, points), dtype=np.int64, count=len(points))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    flat_points = np.concatenate([np.zeros(0, np.int32), *(np.asarray(p, dtype=np.int32) for p in points)])
-    flat_codes = np.concatenate([np.zeros(0, np.float32), *(np.asarray(c, dtype=np.float32) for c in codes)])
+    flat_points = np.concatenate([np.zeros(0, np.uint8), *points]).astype(np.int32)
+    flat_codes = np.concatenate([np.zeros(0, np.uint8), *codes]).astype(np.float32)
     return HuffmanPaths(flat_points, np.float32(1) - flat_codes, offsets)
 
 

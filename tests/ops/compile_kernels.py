@@ -35,28 +35,23 @@ CONSTANTS = {
     "SHARED": False, "PARTS": 1, "ADAGRAD": False, "WIDTH": 100, "WALKED": False,
     "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True,
 }  # fmt: skip
-TUNING = triton_engine.TUNING
-BLOCKS = {"BD": TUNING.block, "PRECISION": "tf32"}
-TREE = {"num_warps": TUNING.warps, "num_stages": TUNING.tree_stages}
-NEGATIVE = {"num_warps": TUNING.warps, "num_stages": TUNING.stages}
-TRAINING = {  # by name: kernel, constants, options
-    "skip_gram_negative": (triton_kernels.skip_gram_negative, {}, NEGATIVE),
-    "cbow_negative": (triton_kernels.cbow_negative, {}, NEGATIVE),
-    "skip_gram_hierarchical": (triton_kernels.hierarchical, {}, TREE),
-    "cbow_hierarchical": (triton_kernels.hierarchical, {"SKIP_GRAM": False}, TREE),
+TRAINING = {  # by name: kernel, constants
+    "skip_gram_negative": (triton_kernels.skip_gram_negative, {}),
+    "cbow_negative": (triton_kernels.cbow_negative, {}),
+    "skip_gram_hierarchical": (triton_kernels.hierarchical, {}),
+    "cbow_hierarchical": (triton_kernels.hierarchical, {"SKIP_GRAM": False}),
 }
 SAMPLING = {
-    "count_kept": (triton_sampling.count_kept, {}, {}),
-    "compact": (triton_sampling.compact, {}, {}),
-    "measure_reach": (triton_sampling.measure_reach, {}, {}),
-    "count_pairs": (triton_sampling.count_pairs, {}, {}),
-    "count_pairs_cbow": (triton_sampling.count_pairs, {"SKIP_GRAM": False}, {}),
+    "count_kept": (triton_sampling.count_kept, {}),
+    "compact": (triton_sampling.compact, {}),
+    "measure_reach": (triton_sampling.measure_reach, {}),
+    "count_pairs": (triton_sampling.count_pairs, {}),
+    "count_pairs_cbow": (triton_sampling.count_pairs, {"SKIP_GRAM": False}),
     "count_pairs_walked": (
         triton_sampling.count_pairs,
         {"SKIP_GRAM": False, "PARTS": PAIR_PARTS, "WALKED": True, "SB": triton_chunks.BAG_SLOTS},
-        {},
     ),
-    "count_pairs_corrected": (triton_sampling.count_pairs, {"SKIP_GRAM": False, "PARTS": PAIR_PARTS}, {}),
+    "count_pairs_corrected": (triton_sampling.count_pairs, {"SKIP_GRAM": False, "PARTS": PAIR_PARTS}),
 }
 
 
@@ -79,7 +74,13 @@ def disassembled(cubin, tool, *options):
         return subprocess.run([program, *options, file.name], capture_output=True, text=True, check=True).stdout
 
 
-def report(name, kernel, own, options, capability, **sizes):
+def report(name, kernel, own, capability, **sizes):
+    options = {}
+    if "PRECISION" in sizes:  # as the engine does it
+        tuning = triton_engine.tuning_of(sizes["PRECISION"], "cbow" not in name, divmod(capability, 10))
+        sizes |= {"BD": min(tuning.block, triton_chunks.power_of_two(sizes["D"]))}
+        stages = tuning.tree_stages if "hierarchical" in name else tuning.stages
+        options = {"num_warps": tuning.warps, "num_stages": stages}
     constants = {k: v for k, v in (CONSTANTS | own | sizes).items() if k in kernel.arg_names}
     compiled = triton.compile(source_of(kernel, constants), target=GPUTarget("cuda", capability, 32), options=options)
     cubin = compiled.asm["cubin"]
@@ -106,18 +107,18 @@ if __name__ == "__main__":
     capability = int(sys.argv[1])
     widths = [(100, "tf32"), (128, "tf32"), (300, "tf32"), (128, "ieee")]
     reports = [
-        report(name, *how, capability, D=width, STRIDE=width, BD=TUNING.block, PRECISION=precision)
+        report(name, *how, capability, D=width, STRIDE=width, PRECISION=precision)
         for name, how in TRAINING.items()
         for width, precision in widths
     ]
     # A small vocabulary's tree, with losses and without locks: other shapes of the same variables.
-    other = {"D": 100, "STRIDE": 100, "LOSS": True, "LOCK": False, "M": 16, "TOP": 12, **BLOCKS}
+    other = {"D": 100, "STRIDE": 100, "LOSS": True, "LOCK": False, "M": 16, "TOP": 12, "PRECISION": "tf32"}
     reports += [report(name, *how, capability, **other) for name, how in TRAINING.items()]
-    corrected = {"D": 128, "STRIDE": 128, "SHARED": True, "PARTS": PAIR_PARTS, **BLOCKS}
+    corrected = {"D": 128, "STRIDE": 128, "SHARED": True, "PARTS": PAIR_PARTS, "PRECISION": "tf32"}
     reports += [report(name, *TRAINING[name], capability, **corrected) for name in TRAINING if "cbow" in name]
-    adagrad = {"D": 128, "STRIDE": 128, "WIDTH": 128, "ADAGRAD": True, **BLOCKS}
+    adagrad = {"D": 128, "STRIDE": 128, "WIDTH": 128, "ADAGRAD": True, "PRECISION": "tf32"}
     reports += [report(name, *how, capability, **adagrad) for name, how in TRAINING.items()]
-    walked = {"WALKED": True, "SB": triton_chunks.BAG_SLOTS, "D": 128, "STRIDE": 128, "BD": TUNING.block}
+    walked = {"WALKED": True, "SB": triton_chunks.BAG_SLOTS, "D": 128, "STRIDE": 128}
     kinds = [{"PRECISION": "tf32"}, {"PRECISION": "ieee"}, corrected | adagrad | {"LOSS": True}]
     for name in ("cbow_negative", "cbow_hierarchical"):
         reports += [report(name, *TRAINING[name], capability, **(walked | kind)) for kind in kinds]

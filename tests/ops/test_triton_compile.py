@@ -13,8 +13,11 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is not made for this platform"
 )
 ROOT = Path(__file__).parent.parent.parent
-MAX_REGISTERS = 255  # what a thread can have; with 8 warps a multiprocessor then holds one program
-MAX_SPILLS = {80: 8, 90: 0}  # instructions that move registers to memory and back, in kernels of thousands
+MAX_REGISTERS = 255  # what a thread can have; of such programs a multiprocessor holds eight warps
+# Instructions that move registers to memory and back, in kernels of thousands. On sm_90 only skip-gram with negative
+# sampling in 300 dimensions has any: with four warps, as it is the fastest.
+MAX_SPILLS = {80: 8, 90: 16}
+OWN_SCRATCH = 2  # wide reads of what the program itself wrote: pulls of Huffman nodes
 MAX_SHARED_MEMORY = 99 * 1024  # of a program on compute capability 8.6 and 8.9, the least of those served
 
 
@@ -55,7 +58,8 @@ def test_rows_are_read_16_bytes_at_a_time_and_added_without_waiting_for_a_result
     for report in training:
         assert report["returning_atomics"] == 0 and report["updates"] > 0, report
         assert report["wide_copies"] > 0, report
-        assert report["cached_rows"] == 0, report  # a program would not see what others add to frequent rows
+        own = OWN_SCRATCH if "hierarchical" in report["kernel"] else 0
+        assert report["cached_rows"] <= own, report  # a program would not see what others add to frequent rows
         if capability >= 90:  # the first with vector additions to global memory
             # AdaGrad adds single numbers, too.
             assert report["adagrad"] or report["wide_updates"] == report["updates"], report

@@ -32,8 +32,7 @@ class Tuning:
     Attributes
     ----------
     warps : int
-        Of a program. Four issue two thirds of the instructions that eight do, for the same work; but with 4,096 tokens
-        in flight a multiprocessor holds one program, and eight hide its waiting better.
+        Of a program. The fewer, the fewer instructions for the same work, and the more programs a multiprocessor holds.
     stages : int
         Loads ahead in negative sampling.
     tree_stages : int
@@ -42,13 +41,27 @@ class Tuning:
         Dimensions at a time; a power of two, at least 16.
     """
 
-    warps: int = 8
+    warps: int
+    block: int
     stages: int = 3
     tree_stages: int = 2
-    block: int = 64
 
 
-TUNING = Tuning()  # of engines made from now on; not tried on a device yet: `python -m compat.gpu --sweep` tries others
+# Of engines made from now on; `python -m compat.gpu --sweep` tries others. With TF32 on Hopper the fastest of what was
+# tried on an H200 with as many tokens in flight as schedule.py allows: docs/benchmarks.md, "On a GPU". Float32 products
+# hold more in registers, and for sm_80 the compiler is less thrifty: with fewer than eight warps CBOW spills hundreds.
+TUNING = {
+    "skip-gram": Tuning(warps=4, block=64),
+    "cbow": Tuning(warps=2, block=32),
+    "other": Tuning(warps=8, block=64),
+}
+
+
+def tuning_of(precision: str, skip_gram: bool, capability: tuple[int, int]) -> Tuning:
+    """How kernels are compiled for a device of this compute capability."""
+    if precision != "tf32" or capability < (9, 0):
+        return TUNING["other"]
+    return TUNING["skip-gram" if skip_gram else "cbow"]
 
 
 class TritonEngine:
@@ -70,7 +83,10 @@ class TritonEngine:
         self, job: Job, device: torch.device | str = "cuda", *, precision: str = "tf32", snapshot: bool = False
     ) -> None:
         self.job, self.device = job, torch.device(device)
-        self.precision, self.snapshot, self.tuning = precision, snapshot, TUNING
+        self.precision, self.snapshot = precision, snapshot
+        on_gpu = self.device.type == "cuda"  # else in Triton's interpreter
+        capability = torch.cuda.get_device_capability(self.device) if on_gpu else (9, 0)
+        self.tuning = tuning_of(precision, job.objective.skip_gram, capability)
         if job.plan.tile != power_of_two(job.plan.tile) or job.plan.group != power_of_two(job.plan.group):
             raise ValueError(f"tile {job.plan.tile} and group {job.plan.group} must be powers of two, at least 16")
         if job.plan.inputs_ahead:
