@@ -20,8 +20,6 @@ from torchw2v import schedule
 
 TEXT_SHARE = 0.7  # of the time; the rest is for the synthetic corpus
 ZIPF_WORDS = 100_000_000  # at most
-_IN_FLIGHT = ("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_FUSED_CBOW")  # in schedule.py
-_HOT = ("MAX_HOT_OCCURRENCES", "MAX_HOT_OCCURRENCES_FUSED_CBOW")
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,17 @@ class Variation:
     Attributes
     ----------
     in_flight : int
-        Tokens in flight at most, whatever the mode. The most frequent word may be there as much more often.
+        Tokens in flight at most, whatever the mode, in one step. The most frequent word may come as much more often.
     chunk : int
         Raw tokens of a chunk.
+    overlap : int
+        Steps in flight at once; of CBOW, tokens in a step as many times as usual.
     warps, stages, block : int
         As in triton_engine.Tuning; `stages` of all modes.
     """
 
     in_flight: int | None = None
+    overlap: int | None = None
     chunk: int | None = None
     warps: int | None = None
     stages: int | None = None
@@ -51,17 +52,18 @@ class Variation:
 
 VARIATIONS = (
     Variation(),
+    Variation(overlap=1),
+    Variation(overlap=2),
+    Variation(overlap=8),
+    Variation(warps=4, block=64),
+    Variation(warps=2, block=32),
+    Variation(warps=1, block=32),
+    Variation(warps=8, block=64),
     Variation(in_flight=8192),
-    Variation(in_flight=16_384),
-    Variation(in_flight=16_384, warps=2, block=32),
-    Variation(in_flight=16_384, warps=4, block=64),
-    Variation(in_flight=4096, warps=2, block=32),
-    Variation(in_flight=4096, warps=8, block=64),
-    Variation(in_flight=32_768, warps=2, block=32),
-    Variation(in_flight=32_768, warps=1, block=32),
+    Variation(in_flight=2048, overlap=8),
+    Variation(in_flight=1024),
     Variation(stages=2),
     Variation(stages=4),
-    Variation(in_flight=1024),
     Variation(chunk=2**22),
     Variation(),  # the same again: what differs from the first is noise
 )
@@ -70,10 +72,13 @@ VARIATIONS = (
 @contextmanager
 def applied(variation: Variation, engine: str) -> Iterator[None]:
     """Train with these settings inside the block."""
-    given: dict[str, int] = {} if variation.chunk is None else {"DEVICE_CHUNK_TOKENS": variation.chunk}
+    given: dict[str, float] = {} if variation.chunk is None else {"DEVICE_CHUNK_TOKENS": variation.chunk}
     if variation.in_flight is not None:
-        given |= dict.fromkeys(_IN_FLIGHT, variation.in_flight)
-        given |= {name: max(getattr(schedule, name), variation.in_flight // 64) for name in _HOT}
+        given |= dict.fromkeys(("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_FUSED"), variation.in_flight)
+        given["MAX_HOT_OCCURRENCES"] = max(schedule.MAX_HOT_OCCURRENCES, variation.in_flight // 64)
+    if variation.overlap is not None:
+        in_flight = given.get("MAX_IN_FLIGHT", schedule.MAX_IN_FLIGHT)
+        given |= {"MAX_IN_FLIGHT_FUSED": in_flight * variation.overlap, "MAX_FUSED_SHARE": schedule.MAX_CORPUS_SHARE}
     was = {name: getattr(schedule, name) for name in given}
     for name, value in given.items():
         setattr(schedule, name, value)

@@ -8,9 +8,10 @@ from torchw2v.schedule import (
     CHUNK_TOKENS,
     CHUNK_WORK,
     MAX_CORPUS_SHARE,
+    MAX_FUSED_SHARE,
     MAX_HOT_OCCURRENCES,
     MAX_IN_FLIGHT,
-    MAX_IN_FLIGHT_FUSED_CBOW,
+    MAX_IN_FLIGHT_FUSED,
     MAX_IN_FLIGHT_TREE,
     MAX_IN_FLIGHT_TREE_DEVICE,
     MAX_STEP_TOKENS,
@@ -55,15 +56,22 @@ def test_a_hot_word_and_a_small_corpus_lower_the_tokens_in_flight():
 
 
 @pytest.mark.parametrize("negative", [0, 5])
-def test_only_bags_of_fused_kernels_have_more_in_flight(negative):
-    """Torch operations on an accelerator read a snapshot, fused kernels what others leave."""
-    objectives = [Objective(skip_gram=s, negative=negative, hierarchical=not negative, window=5) for s in (True, False)]
-    fused, by_steps = (
-        [in_flight(plan(EVEN, o, 1, 1e9, on_device=True, fused=fused), 1) for o in objectives]
-        for fused in (True, False)
-    )
-    assert fused == [MAX_IN_FLIGHT, MAX_IN_FLIGHT_FUSED_CBOW]
-    assert by_steps == [MAX_IN_FLIGHT if negative else MAX_IN_FLIGHT_TREE_DEVICE] * 2
+@pytest.mark.parametrize("skip_gram", [True, False])
+def test_fused_kernels_have_more_in_flight_where_the_corpus_is_large(skip_gram, negative):
+    """CBOW in a step, skip-gram in steps beside each other. Torch operations on an accelerator read a snapshot."""
+    objective = Objective(skip_gram=skip_gram, negative=negative, hierarchical=not negative, window=5)
+
+    def tokens(counts=EVEN, **more):
+        made = plan(counts, objective, 1, on_device=True, **more)
+        return in_flight(made, 1), made.overlap
+
+    large, small = {"epoch_tokens": 1e9}, {"epoch_tokens": MAX_IN_FLIGHT / MAX_FUSED_SHARE}
+    assert tokens(**large) == (MAX_IN_FLIGHT if negative else MAX_IN_FLIGHT_TREE_DEVICE, 1)
+    most = MAX_IN_FLIGHT_FUSED // MAX_IN_FLIGHT
+    assert tokens(fused=True, **large) == ((MAX_IN_FLIGHT, most) if skip_gram else (MAX_IN_FLIGHT_FUSED, 1))
+    assert tokens(fused=True, **small) == (MAX_IN_FLIGHT, 1)
+    in_step, overlap = tokens([1000] + [1] * 9000, fused=True, **large)  # a hot word
+    assert overlap == 1 and in_step <= MAX_HOT_OCCURRENCES * 10 * (1 if skip_gram else most) < MAX_IN_FLIGHT
 
 
 def test_expected_pairs_grow_with_frequency_and_never_fall_below_one_occurrence():

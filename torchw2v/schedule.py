@@ -25,13 +25,14 @@ MAX_IN_FLIGHT_TREE = 512
 MAX_IN_FLIGHT_TREE_CBOW = 2048
 MAX_IN_FLIGHT_TREE_DEVICE = 2048  # of a step of torch operations on an accelerator
 MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap would throw most of its updates away
-# Programs of fused kernels read weights that are microseconds old, not a step's snapshot, Huffman nodes as well. 17 M
-# words of Wikipedia, 5 epochs, D = 128, on an H200: WordSim-353, SimLex-999 and analogies of skip-gram 0.577, 0.266,
-# 0.230 at 4,096 in flight, 0.577, 0.259, 0.245 at 8,192 (gensim 0.576, 0.266, 0.234); of Huffman paths 0.580, 0.232,
-# 0.258 and 0.567, 0.230, 0.243. So skip-gram keeps MAX_IN_FLIGHT. CBOW: 0.511, 0.221, 0.228 at 4,096, 0.496, 0.231,
-# 0.229 at 16,384; of Huffman paths 0.469, 0.196, 0.121 and 0.472, 0.198, 0.130 (docs/benchmarks.md, "On a GPU").
-MAX_IN_FLIGHT_FUSED_CBOW = 16_384
-MAX_HOT_OCCURRENCES_FUSED_CBOW = 256  # in the same runs
+# Programs of fused kernels read weights that are microseconds old, not a step's snapshot, Huffman nodes as well: where
+# the corpus is large enough, more are in flight. CBOW's steps grow so far; skip-gram has several steps in flight, whose
+# row caps are for one. 17 M words of Wikipedia, 5 epochs, D = 128, on an H200, WordSim-353, SimLex-999 and analogies
+# (gensim): skip-gram 0.584, 0.264, 0.236 (0.576, 0.266, 0.234), CBOW 0.496, 0.231, 0.229 (0.483, 0.223, 0.221), its
+# paths 0.472, 0.198, 0.130 (0.467, 0.193, 0.117). Of 6 M words, where 16,384 are 0.4 % of an epoch, CBOW 0.381, 0.201,
+# 0.113 (0.396, 0.212, 0.125): docs/benchmarks.md, "On a GPU".
+MAX_IN_FLIGHT_FUSED = 16_384
+MAX_FUSED_SHARE = 0.0013  # of an epoch in flight beyond MAX_IN_FLIGHT: the share that 16,384 have of those 17 M words
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
 # Tokens that one thread trains from one snapshot. Skip-gram with negative sampling, 6 M words of Wikipedia, 5 epochs,
 # 2 threads, mean of seeds 4 to 7: SimLex 0.238 at 512, 0.229 at 1,024; analogies 0.154 and 0.155.
@@ -99,10 +100,14 @@ def make_plan(
     words = kept / total  # [V] chance of each word at an effective token
     hottest = float(words.max()) if len(words) else 1.0
     effective = epoch_tokens * min(1.0, total / max(float(counts.sum()), 1e-9))
-    most, hot = MAX_IN_FLIGHT, MAX_HOT_OCCURRENCES
-    if fused and not objective.skip_gram:
-        most, hot = MAX_IN_FLIGHT_FUSED_CBOW, MAX_HOT_OCCURRENCES_FUSED_CBOW
-    elif objective.hierarchical and not fused:
+    most, hot, overlap = MAX_IN_FLIGHT, float(MAX_HOT_OCCURRENCES), 1
+    if fused:
+        times = min(max(effective * MAX_FUSED_SHARE, most), MAX_IN_FLIGHT_FUSED) / most
+        if objective.skip_gram:
+            overlap = int(times)
+        else:
+            most, hot = int(most * times), hot * times
+    elif objective.hierarchical:
         most = MAX_IN_FLIGHT_TREE if objective.skip_gram else MAX_IN_FLIGHT_TREE_CBOW
         most = MAX_IN_FLIGHT_TREE_DEVICE if on_device else most
     if on_device:
@@ -112,6 +117,8 @@ def make_plan(
     in_flight = min(most, hot / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
     step_tiles = int(min(max(in_flight / (tile * threads), 1), step_tokens / tile))
     tokens = step_tiles * tile * threads
+    if step_tiles < most // tile:  # a hot word, or a small corpus: what keeps a step small keeps others from beside it
+        overlap = 1
 
     shared = shared_negatives(objective)
     contexts = max(1.0, min(objective.pairs_per_token, neighbors))
@@ -133,7 +140,7 @@ def make_plan(
     inputs_ahead = objective.hierarchical and objective.skip_gram and not on_device
     # Of a bag's m contexts, each pulled by 1/m of its error, each token in flight has one whole pair.
     input_pairs = summed(words, 1.0 if objective.counts_shares else contexts)
-    return Plan(tile, step_tiles, group, shared, spread, inputs_ahead, input_pairs, output_pairs, node_pairs)
+    return Plan(tile, step_tiles, group, shared, spread, inputs_ahead, input_pairs, output_pairs, node_pairs, overlap)
 
 
 def token_work(objective: Objective, tables: Tables, rows: int, dimensions: int, neighbors: float) -> int:

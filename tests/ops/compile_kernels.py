@@ -19,6 +19,7 @@ from triton.compiler import ASTSource
 
 from torchw2v.constants import MAX_STALE_PULL, NODE_PULL, PAIR_PARTS
 from torchw2v.ops import triton_chunks, triton_engine, triton_kernels, triton_sampling
+from torchw2v.ops.contract import Objective
 
 TYPES = {
     "p_top_signs": "*i8", "p_starts": "*i64", "p_loss": "*fp64",
@@ -40,6 +41,10 @@ TRAINING = {  # by name: kernel, constants
     "cbow_negative": (triton_kernels.cbow_negative, {}),
     "skip_gram_hierarchical": (triton_kernels.hierarchical, {}),
     "cbow_hierarchical": (triton_kernels.hierarchical, {"SKIP_GRAM": False}),
+}
+OBJECTIVES = {
+    name: Objective("cbow" not in name, 0 if "hierarchical" in name else 5, "hierarchical" in name, window=5)
+    for name in TRAINING
 }
 SAMPLING = {
     "count_kept": (triton_sampling.count_kept, {}),
@@ -77,7 +82,9 @@ def disassembled(cubin, tool, *options):
 def report(name, kernel, own, capability, **sizes):
     options = {}
     if "PRECISION" in sizes:  # as the engine does it
-        tuning = triton_engine.tuning_of(sizes["PRECISION"], "cbow" not in name, divmod(capability, 10))
+        tuning = triton_engine.tuning_of(
+            sizes["PRECISION"], OBJECTIVES[name], "ADAGRAD" in sizes, divmod(capability, 10)
+        )
         sizes |= {"BD": min(tuning.block, triton_chunks.power_of_two(sizes["D"]))}
         stages = tuning.tree_stages if "hierarchical" in name else tuning.stages
         options = {"num_warps": tuning.warps, "num_stages": stages}

@@ -124,6 +124,8 @@ class Plan:
     input_pairs, output_pairs, node_pairs : float32 array [V] (node_pairs: one per inner node), or None
         Pairs expected to be summed into a row while it is stale. A row's update is scaled by
         min(1, MAX_STALE_PULL / (alpha * pairs)), pairs being these or, if more, those that the step at hand holds.
+    overlap : int
+        Steps whose tokens fused kernels have in flight at the same time.
     """
 
     tile: int
@@ -135,6 +137,7 @@ class Plan:
     input_pairs: np.ndarray
     output_pairs: np.ndarray | None
     node_pairs: np.ndarray | None
+    overlap: int = 1
 
 
 @dataclass(frozen=True)

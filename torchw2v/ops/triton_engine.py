@@ -18,7 +18,7 @@ import torch
 
 from torchw2v.constants import MAX_STALE_PULL, NODE_PULL
 from torchw2v.errors import TrainingDivergedError
-from torchw2v.ops.contract import Chunk, Job, Step, Tally, Weights
+from torchw2v.ops.contract import Chunk, Job, Objective, Step, Tally, Weights
 from torchw2v.ops.triton_chunks import ENTRIES, Chunks, Counted, pair_parts, power_of_two
 from torchw2v.ops.triton_kernels import cbow_negative, hierarchical, skip_gram_negative
 
@@ -49,19 +49,19 @@ class Tuning:
 
 # Of engines made from now on; `python -m compat.gpu --sweep` tries others. With TF32 on Hopper the fastest of what was
 # tried on an H200 with as many tokens in flight as schedule.py allows: docs/benchmarks.md, "On a GPU". Float32 products
-# hold more in registers, and for sm_80 the compiler is less thrifty: with fewer than eight warps CBOW spills hundreds.
+# and AdaGrad hold more in registers, and for sm_80 the compiler is less thrifty: with fewer than eight warps CBOW spills hundreds.
 TUNING = {
     "skip-gram": Tuning(warps=4, block=64),
-    "cbow": Tuning(warps=2, block=32),
+    "cbow or paths": Tuning(warps=2, block=32),
     "other": Tuning(warps=8, block=64),
 }
 
 
-def tuning_of(precision: str, skip_gram: bool, capability: tuple[int, int]) -> Tuning:
+def tuning_of(precision: str, objective: Objective, adagrad: bool, capability: tuple[int, int]) -> Tuning:
     """How kernels are compiled for a device of this compute capability."""
-    if precision != "tf32" or capability < (9, 0):
+    if precision != "tf32" or adagrad or capability < (9, 0):
         return TUNING["other"]
-    return TUNING["skip-gram" if skip_gram else "cbow"]
+    return TUNING["skip-gram" if objective.skip_gram and not objective.hierarchical else "cbow or paths"]
 
 
 class TritonEngine:
@@ -86,15 +86,15 @@ class TritonEngine:
         self.precision, self.snapshot = precision, snapshot
         on_gpu = self.device.type == "cuda"  # else in Triton's interpreter
         capability = torch.cuda.get_device_capability(self.device) if on_gpu else (9, 0)
-        self.tuning = tuning_of(precision, job.objective.skip_gram, capability)
+        self.tuning = tuning_of(precision, job.objective, job.adagrad, capability)
         if job.plan.tile != power_of_two(job.plan.tile) or job.plan.group != power_of_two(job.plan.group):
             raise ValueError(f"tile {job.plan.tile} and group {job.plan.group} must be powers of two, at least 16")
         if job.plan.inputs_ahead:
             raise ValueError("the kernels read inputs as others leave them; make the plan with on_device=True")
         self.chunks = Chunks(job, self.device)
-        in_flight = job.plan.step_tiles * job.plan.tile
         # Read and set to zero by `collect`; losses are those of each program.
-        self.losses = torch.zeros(max(1, in_flight // job.plan.tile), dtype=torch.float64, device=self.device)
+        programs = max(1, job.plan.overlap * job.plan.step_tiles)
+        self.losses = torch.zeros(programs, dtype=torch.float64, device=self.device)
         self._words = torch.zeros((), dtype=torch.int64, device=self.device)
         self._pairs = torch.zeros((), dtype=torch.int64, device=self.device)
         self._where = ""
@@ -244,7 +244,8 @@ class _Launch:
     def _programs(self, tokens: int, steps: int) -> int:
         """As many as hold the tokens in flight, `tokens` each; no more than there may be work for."""
         plan = self.engine.job.plan
-        return max(1, min(plan.step_tiles * plan.tile // tokens, steps * plan.step_tiles))
+        in_flight = plan.overlap * plan.step_tiles * plan.tile
+        return max(1, min(in_flight // tokens, steps * plan.step_tiles))
 
     def _hidden_rows(self, programs: int, *, kept: bool) -> torch.Tensor:
         """Scratch of programs that keep the hidden rows of a tile, and their errors; any pointer for others."""
