@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 ROOT = Path(__file__).parent.parent.parent
 MAX_REGISTERS = 255  # what a thread can have; of such programs a multiprocessor holds eight warps
 # Instructions that move registers to memory and back, in kernels of thousands. On sm_90 with triton 3.9 skip-gram has
-# some: 16 with negative sampling in 300 dimensions, 12 with Huffman paths in 128. Few warps are the fastest all the same.
+# some: 16 with negative sampling in 300 dimensions, 12 with Huffman paths in 128 (faster all the same).
 MAX_SPILLS = {80: 8, 90: 16}
 OWN_SCRATCH = 2  # wide reads of what the program itself wrote: pulls of Huffman nodes
 MAX_SHARED_MEMORY = 99 * 1024  # of a program on compute capability 8.6 and 8.9, the least of those served

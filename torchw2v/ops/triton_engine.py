@@ -49,8 +49,7 @@ class Tuning:
 
 # Of engines made from now on; `python -m compat.gpu --sweep` tries others. With TF32 on Hopper the fastest of what was
 # tried on an H200 with as many tokens in flight as schedule.py allows: docs/benchmarks.md, "On a GPU". Float32 products
-# and AdaGrad hold more in registers, and for sm_80 the compiler is less thrifty: with fewer than eight warps CBOW spills
-# hundreds.
+# and AdaGrad hold more in registers, and for sm_80 the compiler is less thrifty: CBOW's would spill hundreds.
 TUNING = {
     "skip-gram": Tuning(warps=4, block=64),
     "cbow or paths": Tuning(warps=2, block=32),
