@@ -91,7 +91,7 @@ def make_plan(
     on_device : bool
         One stream of work on an accelerator: a step is all that is in flight.
     fused : bool
-        The Triton engine: what is in flight reads weights as others leave them.
+        The Triton engine: what is in flight reads weights as others leave them, and may be more than a step.
     neighbors : float
         Other words in the sentence of a token, on average: a window wider than the sentences has no more pairs.
     """

@@ -14,9 +14,10 @@ pytestmark = pytest.mark.skipif(
 )
 ROOT = Path(__file__).parent.parent.parent
 MAX_REGISTERS = 255  # what a thread can have; of such programs a multiprocessor holds eight warps
-# Instructions that move registers to memory and back, in kernels of thousands. On sm_90 with triton 3.9 skip-gram has
-# some: 16 with negative sampling in 300 dimensions, 12 with Huffman paths in 128 (faster all the same).
-MAX_SPILLS = {80: 8, 90: 16}
+MAX_SPILLS = {80: 8, 90: 0}  # instructions that move registers to memory and back, in kernels of thousands
+# Skip-gram's on sm_90 with triton 3.9: 16 with negative sampling in 300 dimensions, 12 with Huffman paths in 128. More
+# warps would spill none; with these an H200 was faster in 128 dimensions (docs/benchmarks.md, "On a GPU").
+MAX_SKIP_GRAM_SPILLS = 16
 OWN_SCRATCH = 2  # wide reads of what the program itself wrote: pulls of Huffman nodes
 MAX_SHARED_MEMORY = 99 * 1024  # of a program on compute capability 8.6 and 8.9, the least of those served
 
@@ -42,7 +43,8 @@ def test_kernels_fit_into_registers(compiled):
         assert report["registers"] <= MAX_REGISTERS
         assert report["shared_memory"] <= MAX_SHARED_MEMORY
         if report["precision"] != "ieee":
-            assert report["spills"] <= MAX_SPILLS[capability], report
+            few_warps = capability >= 90 and "skip_gram" in report["kernel"]
+            assert report["spills"] <= (MAX_SKIP_GRAM_SPILLS if few_warps else MAX_SPILLS[capability]), report
 
 
 def test_products_run_on_tensor_cores_unless_float32_is_asked_for(compiled):
