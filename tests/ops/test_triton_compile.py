@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(
 ROOT = Path(__file__).parent.parent.parent
 MAX_REGISTERS = 255  # what a thread can have; of such programs a multiprocessor holds eight warps
 MAX_SPILLS = {80: 8, 90: 0}  # instructions that move registers to memory and back, in kernels of thousands
-# Skip-gram's on sm_90 with triton 3.9: 16 with negative sampling in 300 dimensions, 12 with Huffman paths in 128. More
-# warps would spill none; with these an H200 was faster in 128 dimensions (docs/benchmarks.md, "On a GPU").
-MAX_SKIP_GRAM_SPILLS = 16
+# On sm_90 programs have fewer warps: an H200 was faster so (docs/benchmarks.md, "On a GPU"), and some spill with
+# triton 3.9: in 300 dimensions, in 128, and in 128 with walked bags, which were not timed. The other kernels do not.
+FEW_WARPS_SPILLS = {"skip_gram_negative": 16, "skip_gram_hierarchical": 12, "cbow_hierarchical": 10}
 OWN_SCRATCH = 2  # wide reads of what the program itself wrote: pulls of Huffman nodes
 MAX_SHARED_MEMORY = 99 * 1024  # of a program on compute capability 8.6 and 8.9, the least of those served
 
@@ -43,8 +43,8 @@ def test_kernels_fit_into_registers(compiled):
         assert report["registers"] <= MAX_REGISTERS
         assert report["shared_memory"] <= MAX_SHARED_MEMORY
         if report["precision"] != "ieee":
-            few_warps = capability >= 90 and "skip_gram" in report["kernel"]
-            assert report["spills"] <= (MAX_SKIP_GRAM_SPILLS if few_warps else MAX_SPILLS[capability]), report
+            few_warps = FEW_WARPS_SPILLS if capability >= 90 else {}
+            assert report["spills"] <= few_warps.get(report["kernel"], MAX_SPILLS[capability]), report
 
 
 def test_products_run_on_tensor_cores_unless_float32_is_asked_for(compiled):
