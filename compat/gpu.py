@@ -7,7 +7,8 @@
 What is timed is `train()` alone, with the device idle before and after: raw words/s (words read, before subsampling)
 and effective ones (after it). Our side trains on token ids, gensim on token lists, since that is what each has after
 its vocabulary is built; what encoding costs is in the part "end-to-end", from text file to saved vectors. Each part has
-a share of the time budget; what does not fit is named at the end as SKIPPED.
+a share of the time budget; what does not fit is named at the end as SKIPPED. gensim, which takes most of the time,
+comes last, the cells of the first dimension before the others: it never takes the time of our side.
 
 The table is made with `--engine`, and its first dimension once more with `--compare-engine`: products in TF32 and in
 float32, speed and quality side by side. `--parts` chooses parts; `--sweep` tries other settings of the kernels instead
@@ -43,7 +44,7 @@ from compat.gpu_profile import profile_modes
 from compat.gpu_runs import Acceptance, Clock, Text, measured, scores, start_anew, warm_up
 from compat.gpu_sweep import sweep, sweep_table
 from compat.ids import IdSentences, IdWord2Vec
-from compat.report import OURS, SIDES, end_to_end_table, facts_of, picture, say, settler, speed_table
+from compat.report import OURS, end_to_end_table, facts_of, picture, say, settler, speed_table
 from compat.zipf import zipf_corpus
 from torchw2v import TorchWord2Vec
 
@@ -117,6 +118,7 @@ def measure(job: Acceptance, clock: Clock) -> None:
     with tempfile.TemporaryDirectory() as folder:
         corpus = unpacked(args.corpus, Path(folder))
         text = Text.read(corpus, args.words)
+        texts = [text]
         if "sweep" in parts:
             sweep(job, text, clock)
         if "profile" in parts:
@@ -126,11 +128,14 @@ def measure(job: Acceptance, clock: Clock) -> None:
         if "compare" in parts and args.compare_engine != args.engine:
             compare_engines(job, text, clock.share(COMPARE_SHARE))
         if "ptb" in parts and args.ptb:
-            measure_text(job, Text.read(args.ptb, None), clock.share(PTB_SHARE))
+            texts.append(Text.read(args.ptb, None))
+            measure_text(job, texts[-1], clock.share(PTB_SHARE))
         if "zipf" in parts:
             job.attempt(f"zipf {args.zipf_words:,} words", measure_zipf, job, clock.share(ZIPF_SHARE))
         if "end-to-end" in parts:
-            measure_end_to_end(job, corpus, clock)
+            job.attempt(f"end to end {corpus.name} {OURS}", measure_end_to_end, job, corpus, OURS, clock)
+        if "gensim" in parts:
+            measure_theirs(job, texts, corpus, clock)
 
 
 def unpacked(path: Path, folder: Path) -> Path:
@@ -144,14 +149,25 @@ def unpacked(path: Path, folder: Path) -> Path:
 
 
 def measure_text(job: Acceptance, corpus: Text, clock: Clock) -> None:
-    """All modes at all dimensions on one corpus, ours and gensim's, speed and quality."""
+    """All modes at all dimensions on one corpus, our side: speed and quality."""
     say(f"{corpus.name}: {len(corpus.scanned.ids):,} words, {len(corpus.sentences):,} sentences")
     counts = corpus.scanned.counts()
     for dim in job.args.dims:
         for mode in job.args.modes:
-            cell = f"{corpus.name} {mode} D={dim}"
-            job.attempt(f"{cell} {OURS}", measure_ours, job, corpus, counts, mode, dim, clock)
-            job.attempt(f"{cell} gensim", measure_gensim, job, corpus, counts, mode, dim, clock, on_device=False)
+            what = f"{corpus.name} {mode} D={dim} {OURS}"
+            job.attempt(what, measure_ours, job, corpus, counts, mode, dim, clock)
+
+
+def measure_theirs(job: Acceptance, texts: list[Text], path: Path, clock: Clock) -> None:
+    """The same cells by gensim, those of the first dimension first; after these, from text file to vectors."""
+    args = job.args
+    for dim in args.dims:
+        for text, mode in itertools.product(texts, args.modes):
+            what = f"{text.name} {mode} D={dim} gensim"
+            job.attempt(what, measure_gensim, job, text, text.scanned.counts(), mode, dim, clock, on_device=False)
+        if dim == args.dims[0] and "end-to-end" in args.parts:
+            what = f"end to end {path.name} gensim"
+            job.attempt(what, measure_end_to_end, job, path, "gensim", clock, on_device=False)
 
 
 def compare_engines(job: Acceptance, corpus: Text, clock: Clock) -> None:
@@ -241,17 +257,11 @@ def measure_zipf(job: Acceptance, clock: Clock) -> None:
             job.add("zipf", f"zipf-{args.zipf_vocabulary}", "sg-ns", OURS, model, **cells)
 
 
-def measure_end_to_end(job: Acceptance, path: Path, clock: Clock) -> None:
+def measure_end_to_end(job: Acceptance, path: Path, side: str, clock: Clock) -> None:
     """From a text file to saved vectors, skip-gram with negative sampling: read and encode, train, save.
 
     Our side keeps what it encoded; gensim reads the file again each epoch, and that is in its time to train.
     """
-    for side in SIDES:
-        on_device = side == OURS
-        job.attempt(f"end to end {path.name} {side}", _measure_end_to_end, job, path, side, clock, on_device=on_device)
-
-
-def _measure_end_to_end(job: Acceptance, path: Path, side: str, clock: Clock) -> None:
     mode, dim, what = "sg-ns", job.args.dims[0], f"end to end {path.name} {side}"
     if not job.fits(None, clock, what):
         return

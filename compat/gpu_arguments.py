@@ -16,7 +16,7 @@ from compat.report import COLUMNS
 from torchw2v.errors import EngineUnavailableError
 from torchw2v.ops.select import choose
 
-PARTS = ("tests", "profile", "table", "compare", "ptb", "zipf", "end-to-end")
+PARTS = ("tests", "profile", "table", "compare", "ptb", "zipf", "end-to-end", "gensim")
 SMOKE = {
     "corpus": Path(datapath("lee_background.cor")), "zipf_words": 200_000, "zipf_vocabulary": 1000, "zipf_dim": 16,
     "dims": [16], "epochs": 2, "runs": 1, "gensim_workers": 2, "device": "cpu", "engine": "torch",

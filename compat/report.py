@@ -18,7 +18,6 @@ from compat.bench import QUALITIES, environment
 from compat.roofline import copy_bandwidth, datasheet_bandwidth, draw
 
 OURS = "torchw2v"
-SIDES = (OURS, "gensim")
 COLUMNS = (
     "part", "corpus", "mode", "side", "seed", "engine", "device", "vector_size", "window", "negative", "sample",
     "epochs", "workers", "words", "vocabulary", "seconds", "cpu_seconds", "raw_words_per_s", "effective_words_per_s",

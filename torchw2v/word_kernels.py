@@ -63,7 +63,6 @@ class Ahead(NamedTuple):
     ends: np.ndarray
     first: np.ndarray  # uint64: keys
     second: np.ndarray
-    mixed: np.ndarray
     slots: np.ndarray  # int64
 
 
@@ -184,7 +183,7 @@ def _put_ahead(eights, start, end, known, ahead, count):
     """Remember a word of up to GIANT bytes, and ask for its place in the table."""
     first, second, mixed = _keys(eights, start, end)
     slot = np.int64((mixed * MULTIPLIER) >> known.shift)
-    ahead.first[count], ahead.second[count], ahead.mixed[count], ahead.slots[count] = first, second, mixed, slot
+    ahead.first[count], ahead.second[count], ahead.slots[count] = first, second, slot
     _prefetch(known.slots, slot)  # type: ignore[call-arg] # numba gives the first one
 
 
@@ -273,7 +272,7 @@ def _find_words(eights, starts, ends, known, ahead, found):
 
 
 @njit(**_OPTIONS, **INNER)
-def _add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids):
+def _add(text, eights, starts, ends, known, ahead, buffer, counters, ids):
     """WordTable.add of words of up to GIANT bytes, to arrays with room for all of them."""
     count, used = counters
     for begin in range(0, len(starts), _TOGETHER):
@@ -287,7 +286,7 @@ def _add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids
             if word == 0:
                 count += 1
                 word = np.int32(count)
-                known.first[word], known.second[word], hashes[word] = ahead.first[k], ahead.second[k], ahead.mixed[k]
+                known.first[word], known.second[word] = ahead.first[k], ahead.second[k]
                 known.starts[word], known.ends[word] = used, used + end - start
                 for at in range(start, end):
                     buffer[used] = text[at]
@@ -312,9 +311,9 @@ def _compiled(code: int) -> tuple[Any, Any, Any]:
         return _find_words(eights, starts, ends, known, ahead, found)
 
     @kept(**_OPTIONS)
-    def add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids):
+    def add(text, eights, starts, ends, known, ahead, buffer, counters, ids):
         code  # noqa: B018
-        _add(text, eights, starts, ends, known, hashes, ahead, buffer, counters, ids)
+        _add(text, eights, starts, ends, known, ahead, buffer, counters, ids)
 
     return find, find_words, add
 
@@ -329,8 +328,8 @@ def _known(state: TableArrays) -> Known:
 
 
 def _ahead() -> Ahead:
-    places, keys = np.empty((3, _TOGETHER), np.int64), np.empty((3, _TOGETHER), np.uint64)
-    return Ahead(places[0], places[1], keys[0], keys[1], keys[2], places[2])
+    places, keys = np.empty((3, _TOGETHER), np.int64), np.empty((2, _TOGETHER), np.uint64)
+    return Ahead(places[0], places[1], keys[0], keys[1], places[2])
 
 
 def find_in(block: bytes, table: WordTable) -> tuple[np.ndarray, np.ndarray, np.ndarray, Words]:
@@ -384,6 +383,5 @@ def add_to(table: WordTable, words: Words) -> np.ndarray:
     ids, text = np.empty(len(words), np.int32), words.buffer
     with table.room_for(words) as (state, counters):
         buffer = state.words.buffer
-        known, hashes = _known(state), state.keys.mixed
-        _add_kept(text, eights_of(text), words.starts, words.ends, known, hashes, _ahead(), buffer, counters, ids)
+        _add_kept(text, eights_of(text), words.starts, words.ends, _known(state), _ahead(), buffer, counters, ids)
     return ids

@@ -24,6 +24,7 @@ EMPTY = np.uint64(9)  # first key of the word without bytes: no other has such a
 # shorter: 300,000 words of 100 letters took 0.65 s at 64, ten times as long as gensim.
 GIANT = 1024
 _LOAD = 4  # slots for each word at least
+_TOGETHER = 2**16  # words that are given their slots at once in a table that has grown
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,17 @@ class _Keys:
 
     first: np.ndarray  # uint64 [n], never 0: the first 7 bytes and the length, 8 for more
     second: np.ndarray  # uint64 [n]: the last 7 bytes and the length, a hash for more than 14, 0 for less than 8
-    mixed: np.ndarray  # uint64 [n]: both in one, not unique
 
-    def at(self, which: np.ndarray) -> _Keys:
+    def at(self, which: np.ndarray | slice) -> _Keys:
         """Some of them."""
-        return _Keys(self.first[which], self.second[which], self.mixed[which])
+        return _Keys(self.first[which], self.second[which])
+
+    def mixed(self) -> np.ndarray:
+        """Both in one, not unique: uint64 array [n]."""
+        mixed = self.second * MULTIPLIER
+        mixed ^= mixed >> np.uint64(32)
+        mixed ^= self.first
+        return mixed
 
 
 def _keys(words: Words) -> _Keys:
@@ -77,7 +84,7 @@ def _keys(words: Words) -> _Keys:
     first <<= (64 - 8 * np.minimum(lengths, _SHORT)).view(np.uint64)
     first |= np.minimum(lengths, _SHORT + 1).view(np.uint64)
     first[lengths == 0] = EMPTY
-    second, mixed = np.zeros_like(first), first.copy()
+    second = np.zeros_like(first)
     long = np.flatnonzero(lengths > _SHORT)
     last = eights[words.ends[long] - 8]
     last &= ~_TAG
@@ -85,9 +92,7 @@ def _keys(words: Words) -> _Keys:
     hashed = np.flatnonzero(lengths[long] > _EXACT)
     last[hashed] = _hashes(words[long[hashed]]) | _TAG
     second[long] = last
-    last *= MULTIPLIER
-    mixed[long] ^= last ^ (last >> np.uint64(32))
-    return _Keys(first, second, mixed)
+    return _Keys(first, second)
 
 
 def _hashes(words: Words) -> np.ndarray:
@@ -155,7 +160,7 @@ class WordTable:
     @staticmethod
     def _empty(bits: int, capacity: int, size: int) -> TableArrays:
         starts, ends = np.zeros((2, capacity), np.int64)
-        keys = _Keys(*np.zeros((3, capacity), np.uint64))
+        keys = _Keys(*np.zeros((2, capacity), np.uint64))
         words = Words(np.zeros(size, np.uint8), starts, ends)
         return TableArrays(np.zeros(1 << bits, np.int32), np.uint64(64 - bits), keys, words)
 
@@ -198,7 +203,7 @@ class WordTable:
 
     def _find(self, words: Words, keys: _Keys) -> np.ndarray:
         arrays = self.arrays  # one state, also when another thread puts a larger one in its place
-        slots = arrays.slots_of(keys.mixed)
+        slots = arrays.slots_of(keys.mixed())
         ids = arrays.slots[slots]
         same = arrays.keys.first[ids] == keys.first
         long = np.flatnonzero(keys.second)
@@ -232,7 +237,7 @@ class WordTable:
         ids = self._find(words, keys)
         while len(new := np.flatnonzero(ids == 0)):
             fresh, own = words[new], keys.at(new)
-            _, first, which = np.unique(own.mixed, return_index=True, return_inverse=True)
+            _, first, which = np.unique(own.mixed(), return_index=True, return_inverse=True)
             twin = first[which]
             alike = (own.first == own.first[twin]) & (own.second == own.second[twin])
             hashed = np.flatnonzero(alike & ((own.second & _TAG) == _TAG))
@@ -267,14 +272,14 @@ class WordTable:
         arrays.words.buffer[self._used : ends[-1] + 1] = words.buffer[places + shift]
         arrays.words.buffer[ends] = ord(" ")
         arrays.words.starts[ids], arrays.words.ends[ids] = ends - lengths, ends
-        arrays.keys.first[ids], arrays.keys.second[ids], arrays.keys.mixed[ids] = keys.first, keys.second, keys.mixed
+        arrays.keys.first[ids], arrays.keys.second[ids] = keys.first, keys.second
         self._count, self._used = int(ids[-1]), int(ends[-1]) + 1
         self._place(arrays, ids)  # last: what stands in a slot can be compared
 
     @staticmethod
     def _place(arrays: TableArrays, ids: np.ndarray) -> None:
         """Give each of several words a slot."""
-        slots = arrays.slots_of(arrays.keys.mixed[ids])
+        slots = arrays.slots_of(arrays.keys.at(ids).mixed())
         while len(ids):
             free = arrays.slots[slots] == 0
             arrays.slots[slots[free]] = ids[free]  # of those that want the same slot one gets it
@@ -291,14 +296,15 @@ class WordTable:
             for have, want in ((len(old.keys.first), rows), (len(old.words.buffer), size))
         )
         grown = self._empty((_LOAD * capacity - 1).bit_length(), capacity, room)
-        for new, had in (
-            (grown.keys.first, old.keys.first),
-            (grown.keys.second, old.keys.second),
-            (grown.keys.mixed, old.keys.mixed),
-            (grown.words.starts, old.words.starts),
-            (grown.words.ends, old.words.ends),
-            (grown.words.buffer, old.words.buffer),
+        rows = self._count + 1
+        for new, had, used in (
+            (grown.keys.first, old.keys.first, rows),
+            (grown.keys.second, old.keys.second, rows),
+            (grown.words.starts, old.words.starts, rows),
+            (grown.words.ends, old.words.ends, rows),
+            (grown.words.buffer, old.words.buffer, self._used),
         ):
-            new[: len(had)] = had
-        self._place(grown, np.arange(1, self._count + 1, dtype=np.int32))
+            new[:used] = had[:used]  # no more: the rest takes no memory before it is written to
+        for first in range(1, rows, _TOGETHER):  # what placing takes beside the table stays small
+            self._place(grown, np.arange(first, min(first + _TOGETHER, rows), dtype=np.int32))
         self.arrays = grown
