@@ -256,10 +256,10 @@ def main() -> None:
                "min_count": args.min_count, "busy": args.busy,
                "deterministic": args.deterministic and side == "torchw2v", **results, **facts}  # fmt: skip
         rows.append(row)
+        if args.csv:  # at once: a run of hours may be stopped
+            append_rows(args.csv, [row])
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k not in facts}, flush=True)
     print(table(rows, modes))
-    if args.csv:
-        append_rows(args.csv, rows)
     if args.plot:
         benchmark_bars(rows, ("raw_words_per_s", *QUALITIES)).savefig(args.plot, dpi=150)
 

@@ -33,6 +33,11 @@ MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap
 # 0.113 (0.396, 0.212, 0.125): docs/benchmarks.md, "On a GPU".
 MAX_IN_FLIGHT_FUSED = 16_384
 MAX_FUSED_SHARE = 0.0013  # of an epoch in flight beyond MAX_IN_FLIGHT: the share that 16,384 have of those 17 M words
+# Skip-gram's steps grow up to MAX_IN_FLIGHT, at the share of an epoch that 4,096 have of those 17 M words. Steps from
+# snapshots, SimLex, mean of 3 to 5 seeds: 6 M words 0.232 at 4,096, 0.238 at 2,048 and 1,024 (gensim 0.243), 2 M words
+# 0.162 at 2,048, 0.164 at 1,024, 0.171 at 512: docs/benchmarks.md, "What a CPU can tell about the kernels".
+FUSED_STEP_SHARE = 0.00032
+MIN_STEP_FUSED = 512
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
 # Tokens that one thread trains from one snapshot. Skip-gram with negative sampling, 6 M words of Wikipedia, 5 epochs,
 # 2 threads, mean of seeds 4 to 7: SimLex 0.238 at 512, 0.229 at 1,024; analogies 0.154 and 0.155.
@@ -102,11 +107,11 @@ def make_plan(
     effective = epoch_tokens * min(1.0, total / max(float(counts.sum()), 1e-9))
     most, hot, overlap = MAX_IN_FLIGHT, float(MAX_HOT_OCCURRENCES), 1
     if fused:
-        times = min(max(effective * MAX_FUSED_SHARE, most), MAX_IN_FLIGHT_FUSED) / most
+        wanted = min(max(effective * MAX_FUSED_SHARE, MAX_IN_FLIGHT), MAX_IN_FLIGHT_FUSED)
         if objective.skip_gram:
-            overlap = int(times)
+            most = int(min(max(effective * FUSED_STEP_SHARE, MIN_STEP_FUSED), MAX_IN_FLIGHT))
         else:
-            most, hot = int(most * times), hot * times
+            most, hot = int(wanted), hot * wanted / MAX_IN_FLIGHT
     elif objective.hierarchical:
         most = MAX_IN_FLIGHT_TREE if objective.skip_gram else MAX_IN_FLIGHT_TREE_CBOW
         most = MAX_IN_FLIGHT_TREE_DEVICE if on_device else most
@@ -114,11 +119,11 @@ def make_plan(
         step_tokens = most
     elif step_tokens is None:
         step_tokens = MAX_STEP_TOKENS if objective.skip_gram else MAX_STEP_TOKENS_CBOW
-    in_flight = min(most, hot / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
-    step_tiles = int(min(max(in_flight / (tile * threads), 1), step_tokens / tile))
+    limit = min(hot / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
+    if fused and objective.skip_gram:  # a hot word, or a small corpus, keeps other steps from beside a step, too
+        overlap = max(1, int((wanted if limit >= MAX_IN_FLIGHT else limit) / most))
+    step_tiles = int(min(max(min(most, limit) / (tile * threads), 1), step_tokens / tile))
     tokens = step_tiles * tile * threads
-    if step_tiles < most // tile:  # a hot word, or a small corpus: what keeps a step small keeps others from beside it
-        overlap = 1
 
     shared = shared_negatives(objective)
     contexts = max(1.0, min(objective.pairs_per_token, neighbors))

@@ -105,6 +105,7 @@ def report(name, kernel, own, capability, **sizes):
         "kernel": name, "width": sizes.get("D"), "precision": sizes.get("PRECISION"),
         "adagrad": "ADAGRAD" in sizes, "walked": "WALKED" in sizes,
         "shared_memory": compiled.metadata.shared,
+        "rounded_factors": len(re.findall(r"\bcvt\.\S*tf32", compiled.asm["ptx"])),
         "registers": int(re.search(r"REG:(\d+)", disassembled(cubin, "cuobjdump", "--dump-resource-usage"))[1]),
         **{what: len(re.findall(pattern, sass)) for what, pattern in counts.items()},
     }  # fmt: skip
