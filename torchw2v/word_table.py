@@ -66,7 +66,7 @@ class _Keys:
     first: np.ndarray  # uint64 [n], never 0: the first 7 bytes and the length, 8 for more
     second: np.ndarray  # uint64 [n]: the last 7 bytes and the length, a hash for more than 14, 0 for less than 8
 
-    def at(self, which: np.ndarray | slice) -> _Keys:
+    def at(self, which: np.ndarray) -> _Keys:
         """Some of them."""
         return _Keys(self.first[which], self.second[which])
 
