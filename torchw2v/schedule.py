@@ -34,8 +34,9 @@ MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap
 MAX_IN_FLIGHT_FUSED = 16_384
 MAX_FUSED_SHARE = 0.0013  # of an epoch in flight beyond MAX_IN_FLIGHT: the share that 16,384 have of those 17 M words
 # Skip-gram's steps grow up to MAX_IN_FLIGHT, at the share of an epoch that 4,096 have of those 17 M words. Steps from
-# snapshots, SimLex, mean of 3 to 5 seeds: 6 M words 0.232 at 4,096, 0.238 at 2,048 and 1,024 (gensim 0.243), 2 M words
-# 0.162 at 2,048, 0.164 at 1,024, 0.171 at 512: docs/benchmarks.md, "What a CPU can tell about the kernels".
+# snapshots, SimLex, mean of 3 to 5 seeds: 6 M words 0.232 at 4,096, 0.236 to 0.240 from 2,048 down to 512 (gensim
+# 0.243), 2 M words 0.162 at 2,048, 0.164 at 1,024, 0.171 at 512: docs/benchmarks.md, "What a CPU can tell about the
+# kernels".
 FUSED_STEP_SHARE = 0.00032
 MIN_STEP_FUSED = 512
 MAX_CORPUS_SHARE = 0.01  # of an epoch in flight, so that a small corpus still takes many steps
