@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -24,33 +24,32 @@ SMOKE = {
 }  # fmt: skip
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """The type of an argument: a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def _counts(text: str) -> list[int]:
-    return [_count(part) for part in text.split(",")]
+    return [count(part) for part in text.split(",")]
 
 
-def _modes(text: str) -> list[str]:
-    modes = text.split(",")
-    unknown = [mode for mode in modes if mode not in MODES]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"unknown mode {unknown[0]!r}; choose from {', '.join(MODES)}")
-    return modes
+def names(kind: str, known: Collection[str]) -> Callable[[str], list[str]]:
+    """The type of an argument: names with commas between them, each of them known."""
+
+    def read(text: str) -> list[str]:
+        given = text.split(",")
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown {kind} {unknown[0]!r}; choose from {', '.join(known)}")
+        return given
+
+    return read
 
 
-def _parts(text: str) -> list[str]:
-    parts = text.split(",")
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"unknown part {unknown[0]!r}; choose from {', '.join(PARTS)}")
-    return parts
-
-
-def _file(text: str) -> Path:
+def file(text: str) -> Path:
+    """The type of an argument: a file that is there."""
     path = Path(text)
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"no such file: {text}")
@@ -80,22 +79,23 @@ def _parser(description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--corpus", type=_file, help="text, a sentence a line; may be compressed")
-    add("--words", type=_count, default=6_000_000, help="first words of it for the table (default 6000000)")
-    add("--ptb", type=_file, help="a second corpus for the table, read whole: Penn Treebank")
-    add("--zipf-words", type=_count, default=1_000_000_000, help="tokens of the synthetic corpus (default 10**9)")
-    add("--zipf-vocabulary", type=_count, default=1_000_000, help="its word types (default 10**6)")
-    add("--zipf-dim", type=_count, default=128, help="dimensions there (default 128)")
-    add("--modes", type=_modes, default=list(MODES), help=f"comma-separated, of {', '.join(MODES)} (default: all)")
+    add("--corpus", type=file, help="text, a sentence a line; may be compressed")
+    add("--words", type=count, default=6_000_000, help="first words of it for the table (default 6000000)")
+    add("--ptb", type=file, help="a second corpus for the table, read whole: Penn Treebank")
+    add("--zipf-words", type=count, default=1_000_000_000, help="tokens of the synthetic corpus (default 10**9)")
+    add("--zipf-vocabulary", type=count, default=1_000_000, help="its word types (default 10**6)")
+    add("--zipf-dim", type=count, default=128, help="dimensions there (default 128)")
+    modes, parts = names("mode", MODES), names("part", PARTS)
+    add("--modes", type=modes, default=list(MODES), help=f"comma-separated, of {', '.join(MODES)} (default: all)")
     add("--dims", type=_counts, default=[100, 128, 300], help="comma-separated (default 100,128,300)")
-    add("--epochs", type=_count, default=5, help="of the text corpora (default 5)")
-    add("--runs", type=_count, default=3, help="timed runs of ours, where time allows (default 3)")
-    add("--gensim-workers", type=_count, default=16, help="threads of gensim (default 16)")
-    add("--budget", type=_count, default=540, help="seconds for everything (default 540)")
+    add("--epochs", type=count, default=5, help="of the text corpora (default 5)")
+    add("--runs", type=count, default=3, help="timed runs of ours, where time allows (default 3)")
+    add("--gensim-workers", type=count, default=16, help="threads of gensim (default 16)")
+    add("--budget", type=count, default=540, help="seconds for everything (default 540)")
     add("--device", default="cuda", help="of ours (default cuda)")
     add("--engine", default="triton", help="of ours (default triton)")
     add("--compare-engine", default="triton-ieee", help="to compare it with (default triton-ieee); the same: none")
-    add("--parts", type=_parts, default=list(PARTS), help=f"comma-separated, of {', '.join(PARTS)} (default: all)")
+    add("--parts", type=parts, default=list(PARTS), help=f"comma-separated, of {', '.join(PARTS)} (default: all)")
     add("--no-tests", action="store_true", help="leave out the part tests, `pytest -m 'gpu and not slow'`")
     add("--sweep", action="store_true", help="try other settings of the kernels, and nothing else")
     add("--commit", help="what the rows name as commit, where the source is no checkout")

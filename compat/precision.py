@@ -20,6 +20,7 @@ import argparse
 import itertools
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from compat.bench import MODES, QUALITIES, append_rows, environment, quality
+from compat.gpu_arguments import count, file, names
 from compat.gpu_runs import Text
 from compat.gpu_sweep import Variation, applied
 from compat.ids import IdSentences, IdWord2Vec
@@ -38,12 +40,7 @@ from torchw2v.schedule import chunk_tokens
 
 PRECISIONS = ("float32", "tf32")
 _IGNORED_BITS = 13  # of the 23 of a float32's mantissa
-_PRODUCTS = {
-    torch.ops.aten.mm.default, torch.ops.aten.bmm.default, torch.ops.aten.bmm.out, torch.ops.aten.mm.out,
-    torch.ops.aten.addmm.default, torch.ops.aten.addmm.out, torch.ops.aten.baddbmm.default,
-    torch.ops.aten.baddbmm.out, torch.ops.aten.addmm_.default, torch.ops.aten.baddbmm_.default,
-}  # fmt: skip
-_SUMMED = ("addmm", "baddbmm")  # whose first argument is added, not multiplied
+_PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm, torch.ops.aten.baddbmm}
 
 
 def cut(factor: torch.Tensor) -> torch.Tensor:
@@ -52,22 +49,12 @@ def cut(factor: torch.Tensor) -> torch.Tensor:
 
 
 class CutProducts(TorchDispatchMode):
-    """Inside this block, factors of matrix products lose the bits that a tensor core ignores.
-
-    Attributes
-    ----------
-    count : int
-        Products seen.
-    """
-
-    count = 0
+    """Inside this block, factors of matrix products lose the bits that a tensor core ignores."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Cut the factors of a product; leave everything else as it is."""
-        if func in _PRODUCTS and args[-1].dtype == torch.float32:
-            self.count += 1
-            kept = 1 if func.overloadpacket.__name__.rstrip("_") in _SUMMED else 0
-            args = (*args[:kept], *map(cut, args[kept : kept + 2]), *args[kept + 2 :])
+        """Cut the factors of a product, its last two arguments; leave everything else as it is."""
+        if func.overloadpacket in _PRODUCTS and args[-1].dtype == torch.float32:
+            args = (*args[:-2], *map(cut, args[-2:]))
         return func(*args, **(kwargs or {}))
 
 
@@ -144,22 +131,22 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train all of it and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m compat.precision", description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", type=Path, required=True, help="text, a sentence a line")
-    parser.add_argument("--words", type=int, help="use only the first so many words")
-    parser.add_argument("--modes", default=",".join(MODES), help=f"comma-separated, of {', '.join(MODES)}")
-    parser.add_argument("--precisions", default=",".join(PRECISIONS), help="float32, tf32, or both with a comma")
-    parser.add_argument("--in-flight", type=int, help="tokens of a step, in place of the plan's own")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each, with seeds 1..n")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--vector-size", type=int, default=100)
-    parser.add_argument("--csv", type=Path, help="append the rows to this file")
-    args = parser.parse_args()
+    parser = argparse.ArgumentParser(prog="python -m compat.precision", description=(__doc__ or "").splitlines()[0])
+    add, modes, precisions = parser.add_argument, names("mode", MODES), names("precision", PRECISIONS)
+    add("--corpus", type=file, required=True, help="text, a sentence a line")
+    add("--words", type=count, help="use only the first so many words")
+    add("--modes", type=modes, default=list(MODES), help=f"comma-separated, of {', '.join(MODES)} (default: all)")
+    add("--precisions", type=precisions, default=list(PRECISIONS), help="float32, tf32, or both with a comma (default)")
+    add("--in-flight", type=count, help="tokens of a step, in place of the plan's own")
+    add("--seeds", type=count, default=3, help="runs of each, with seeds 1..n (default 3)")
+    add("--epochs", type=count, default=5)
+    add("--vector-size", type=count, default=100)
+    add("--csv", type=Path, help="append the rows to this file")
+    args = parser.parse_args(argv)
     text, facts, rows = Text.read(args.corpus, args.words), environment(), []
-    runs = itertools.product(args.modes.split(","), range(1, args.seeds + 1), args.precisions.split(","))
-    for mode, seed, precision in runs:
+    for mode, seed, precision in itertools.product(args.modes, range(1, args.seeds + 1), args.precisions):
         began = time.perf_counter()
         with applied(Variation(in_flight=args.in_flight), "torch"):
             model = train(text, mode, seed, precision, vector_size=args.vector_size, epochs=args.epochs)

@@ -1,5 +1,7 @@
 """`python -m compat.precision` cuts factors as tensor cores do, nothing else, and trains with the kernels' plan."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from gensim.test.utils import datapath
 
 from compat.bench import QUALITIES
 from compat.gpu_runs import Text
-from compat.precision import CutProducts, cut, table, train
+from compat.precision import CutProducts, cut, main, table, train
 from torchw2v.gensim_state import counts_of, objective_of, tables_of
 from torchw2v.schedule import make_plan
 
@@ -31,14 +33,13 @@ def test_factors_keep_ten_bits_of_mantissa():
 def test_products_are_those_of_cut_factors_and_sums_are_whole():
     a, b, added = torch.randn(3, 5, 7), torch.randn(3, 7, 4), torch.randn(3, 5, 4)
     out = torch.empty(3, 5, 4)
-    with CutProducts() as products:
+    with CutProducts():
         found = torch.bmm(a, b), torch.baddbmm(added, a, b), a[0] @ b[0], added * added.sum()
         torch.bmm(a, b, out=out)
         double = a.double() @ b.double()
-    assert products.count == 4
     product = torch.bmm(cut(a), cut(b))
     for had, wanted in zip(found, (product, added + product, product[0]), strict=False):
-        torch.testing.assert_close(had, wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(had, wanted, rtol=0, atol=1e-5)  # seven terms, summed in another order
     assert torch.equal(out, product) and not torch.allclose(product, torch.bmm(a, b), rtol=0, atol=1e-5)
     assert torch.equal(found[3], added * added.sum()) and torch.equal(double, a.double() @ b.double())
 
@@ -54,7 +55,7 @@ def test_both_precisions_train_the_same_steps_and_differ_a_little(text, mode):
     assert with_cut.plan.step_tiles == plan.step_tiles
     apart = np.abs(whole.wv.vectors - with_cut.wv.vectors).max()
     moved = np.abs(whole.wv.vectors - train(text, mode, 1, "float32", vector_size=16, epochs=1).wv.vectors).max()
-    assert 0 < apart < moved / 10
+    assert 0 < apart < moved / 10  # factors are off by 0.1 % at most, but training multiplies what is off
 
 
 def test_table_gives_the_mean_difference_of_a_seed_and_its_error():
@@ -65,3 +66,28 @@ def test_table_gives_the_mean_difference_of_a_seed_and_its_error():
     ]
     assert "| sg-ns | difference | +0.0200 ± 0.0100 |" in table(rows)
     assert "| sg-ns | float32 | 0.5500 |" in table(rows) and "| sg-ns | tf32 | 0.5700 |" in table(rows)
+
+
+def test_the_command_trains_with_the_steps_asked_for_and_writes_rows(tmp_path, capsys):
+    rows = tmp_path / "rows.csv"
+    words = ["--corpus", datapath("lee_background.cor"), "--words", "20000", "--modes", "cbow-ns", "--seeds", "1"]
+    words += ["--epochs", "1", "--vector-size", "8"]
+    main([*words, "--in-flight", "32", "--csv", str(rows)])
+    with rows.open(newline="") as lines:
+        found = [(row["mode"], row["precision"], row["step_tokens"]) for row in csv.DictReader(lines)]
+    assert found == [("cbow-ns", precision, "32") for precision in ("float32", "tf32")]
+    assert "| cbow-ns | difference |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--precisions", "bf16"], "unknown precision 'bf16'; choose from float32, tf32"),
+        (["--modes", "sg"], "unknown mode 'sg'"),
+        (["--in-flight", "0"], "'0' is not a whole number above 0"),
+    ],
+)
+def test_wrong_arguments_are_named(wrong, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--corpus", __file__, *wrong])
+    assert message in capsys.readouterr().err
