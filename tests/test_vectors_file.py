@@ -105,6 +105,18 @@ def test_one_dimension_is_read_as_what_it_is(tmp_path):
         assert np.array_equal(load_vectors(str(tmp_path / "vectors")).vectors, wv.vectors)
 
 
+@pytest.mark.parametrize("start", [b"\n", b"1\n", b"1 2\n", b"\r\n", b" \n"], ids=repr)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_line_feed_in_a_binary_number_is_no_end_of_a_line(start, compressed, tmp_path):
+    """One number in 256 begins with it."""
+    vectors = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    vectors[0] = np.frombuffer(start.ljust(16, b"\x3d"), dtype=np.float32)
+    wv, path = KeyedVectors(4), str(tmp_path / f"vectors.bin{'.gz' if compressed else ''}")
+    wv.add_vectors(["a", "b", "c"], vectors)
+    wv.save_word2vec_format(path, binary=True)
+    assert np.array_equal(load_vectors(path).vectors, vectors)
+
+
 def test_words_that_are_not_utf8_are_named_or_dropped_on_request(tmp_path):
     path = tmp_path / "vectors"
     path.write_bytes(b"2 3\ncaf\xe9 1 2 3\nb 4 5 6\n")
@@ -147,6 +159,7 @@ DAMAGED = {
     "promise of memory": (holding(b"99999999999 300\na " + b"\x01\xfe\x33" * 400), "cut short"),
     "promise of memory in text": (holding(b"99999999999 2\na 1 2\n"), "cut short"),
     "a number short": (holding(b"2 3\na 1 2\nb 1 2 3\n"), "should have 3 numbers"),
+    "a number short, words in Latin-1": (holding(b"2 3\ncaf\xe9 1 2\ncaf\xe9s 1 2 3\n"), "should have 3 numbers"),
     "a number short later": (holding(b"2 3\naaa 1 2 3\nbbbbbbb 1 2\n"), "damaged"),
     "a word for a number": (holding(b"2 3\naaa 1 2 3\nb 1 2 x\n"), "damaged"),
     "binary cut short": (truncated(FORMATS["binary"], 0.9), "cut short"),

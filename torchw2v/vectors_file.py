@@ -22,6 +22,7 @@ HEADER = re.compile(rb"\s*(\d+)[ \t]+(\d+)\s*")
 MAX_DIMENSIONS = 1_000_000  # above it a header is taken for a mistake
 NUMBER_BYTES = 64  # no number of a text file is longer
 _DIGITS = frozenset(b"0123456789+-.eE \t\r\n")
+_CONTROL = frozenset(range(32)) - frozenset(b"\t\n\v\f\r")
 
 
 def load_vectors(path: str, *, limit: int | None = None, unicode_errors: str = "strict") -> KeyedVectors:
@@ -50,7 +51,7 @@ def load_vectors(path: str, *, limit: int | None = None, unicode_errors: str = "
         with utils.open(path, "rb") as file:
             first = file.readline(4096)
             header = HEADER.fullmatch(first)
-            row = file.readline(_longest_row(int(header[2]))) if header else b""
+            rows = file.read(_longest_row(int(header[2]))) if header else b""
     except (EOFError, zlib.error) as error:
         raise VectorsFileError(f"{path} is damaged: {error}") from error
     if PICKLE.match(first):
@@ -63,8 +64,8 @@ def load_vectors(path: str, *, limit: int | None = None, unicode_errors: str = "
             )
         return _word2vec_format(path, binary=False, no_header=True, limit=limit, unicode_errors=unicode_errors)
     words, dimensions = int(header[1]), int(header[2])
-    binary = not _is_text_row(row, dimensions)
-    _check(path, words, dimensions, row, binary)
+    binary = not _is_text_row(rows.partition(b"\n")[0], dimensions)
+    _check(path, words, dimensions, rows, binary)
     return _word2vec_format(path, binary=binary, limit=limit, unicode_errors=unicode_errors)
 
 
@@ -84,11 +85,21 @@ def _is_text_row(row: bytes, dimensions: int | None) -> bool:
     return True
 
 
-def _check(path: str, words: int, dimensions: int, row: bytes, binary: bool) -> None:
-    """Refuse what would be read as noise, or would ask for more memory than such a file can fill."""
+def _is_text(data: bytes) -> bool:
+    """Whether there are no control characters, in whatever encoding: any number of a binary file may have one."""
+    return not _CONTROL.intersection(data)
+
+
+def _check(path: str, words: int, dimensions: int, rows: bytes, binary: bool) -> None:
+    """Refuse what would be read as noise, or would ask for more memory than such a file can fill.
+
+    A vector of a binary file may have a line feed anywhere, so a first line with too few numbers is that of a damaged
+    text only where what follows is text as well.
+    """
     if not words or not 0 < dimensions <= MAX_DIMENSIONS:
         raise VectorsFileError(f"{path} holds no vectors: its header promises {words} words of {dimensions} dimensions")
-    if binary and set(row.partition(b" ")[2]) <= _DIGITS:
+    row = rows.partition(b"\n")[0]
+    if binary and set(row.partition(b" ")[2]) <= _DIGITS and _is_text(rows):
         raise VectorsFileError(f"{path} is damaged: its first vector should have {dimensions} numbers: {row[:60]!r}")
     stored_as_is = os.path.isfile(path) and os.path.splitext(path)[1] not in (".gz", ".bz2", ".xz", ".zst")
     least = words * ((4 if binary else 2) * dimensions + 2)  # a number takes 4 bytes, or a digit and a space
