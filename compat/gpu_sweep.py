@@ -69,17 +69,20 @@ VARIATIONS = (
 )
 
 
+LEAST = ("MIN_STEP_FUSED", "MIN_IN_FLIGHT_FUSED")
+
+
 @contextmanager
 def applied(variation: Variation, engine: str) -> Iterator[None]:
     """Train with these settings inside the block."""
     given: dict[str, float] = {} if variation.chunk is None else {"DEVICE_CHUNK_TOKENS": variation.chunk}
     if variation.in_flight is not None:
-        given |= dict.fromkeys(("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_FUSED", "MIN_STEP_FUSED"), variation.in_flight)
+        given |= dict.fromkeys(("MAX_IN_FLIGHT", "MAX_IN_FLIGHT_FUSED", *LEAST), variation.in_flight)
         given["MAX_HOT_OCCURRENCES"] = max(schedule.MAX_HOT_OCCURRENCES, variation.in_flight // 64)
     if variation.overlap is not None:
         in_flight = given.get("MAX_IN_FLIGHT", schedule.MAX_IN_FLIGHT)
         given |= {"MAX_IN_FLIGHT_FUSED": in_flight * variation.overlap, "MAX_FUSED_SHARE": schedule.MAX_CORPUS_SHARE}
-        given["MIN_STEP_FUSED"] = in_flight
+        given |= dict.fromkeys(LEAST, in_flight)
     was = {name: getattr(schedule, name) for name in given}
     for name, value in given.items():
         setattr(schedule, name, value)

@@ -15,6 +15,7 @@ from torchw2v.schedule import (
     MAX_IN_FLIGHT_TREE,
     MAX_IN_FLIGHT_TREE_DEVICE,
     MAX_STEP_TOKENS,
+    MIN_IN_FLIGHT_FUSED,
     MIN_STEP_FUSED,
     chunk_tokens,
     make_plan,
@@ -70,16 +71,16 @@ def test_fused_kernels_have_more_in_flight_where_the_corpus_is_large(skip_gram, 
     assert tokens(**large) == (MAX_IN_FLIGHT if negative else MAX_IN_FLIGHT_TREE_DEVICE, 1)
     most = MAX_IN_FLIGHT_FUSED // MAX_IN_FLIGHT
     assert tokens(fused=True, **large) == ((MAX_IN_FLIGHT, most) if skip_gram else (MAX_IN_FLIGHT_FUSED, 1))
-    in_step, overlap = tokens(fused=True, **small)
-    if skip_gram:  # smaller steps, and as many in flight
-        assert MIN_STEP_FUSED < in_step < MAX_IN_FLIGHT and 0.8 * MAX_IN_FLIGHT < in_step * overlap <= MAX_IN_FLIGHT
-    else:
-        assert (in_step, overlap) == (MAX_IN_FLIGHT, 1)
-    least = MAX_IN_FLIGHT / MAX_CORPUS_SHARE
-    for part in (1, 0.5):  # of an epoch a hundredth is in flight
-        in_step, overlap = tokens(fused=True, epoch_tokens=part * least)
-        assert in_step * overlap == pytest.approx(part * MAX_IN_FLIGHT, rel=0.02)
-        assert in_step == MIN_STEP_FUSED if skip_gram else overlap == 1
+    # The same share of smaller ones, and of the smallest a hundredth where that is less.
+    for epoch_tokens, expected, apart in (
+        (small["epoch_tokens"], 0.9 * MAX_IN_FLIGHT, 0.1 if skip_gram else 0.01),  # whole steps
+        (3 * MIN_IN_FLIGHT_FUSED / MAX_CORPUS_SHARE, MIN_IN_FLIGHT_FUSED, 0),
+        (MIN_IN_FLIGHT_FUSED / MAX_CORPUS_SHARE, MIN_IN_FLIGHT_FUSED, 0.02),
+        (0.5 * MIN_IN_FLIGHT_FUSED / MAX_CORPUS_SHARE, 0.5 * MIN_IN_FLIGHT_FUSED, 0.02),
+    ):
+        in_step, overlap = tokens(fused=True, epoch_tokens=epoch_tokens)
+        assert in_step * overlap == pytest.approx(expected, rel=apart)
+        assert MIN_STEP_FUSED <= in_step < MAX_IN_FLIGHT / 3 if skip_gram else overlap == 1
     in_step, overlap = tokens([1000] + [1] * 9000, fused=True, **large)  # a hot word
     assert overlap == 1 and in_step <= MAX_HOT_OCCURRENCES * 10 * (1 if skip_gram else most) < MAX_IN_FLIGHT
 

@@ -32,7 +32,12 @@ MAX_HOT_OCCURRENCES = 64  # of the most frequent word in flight; beyond, its cap
 # paths 0.472, 0.198, 0.130 (0.467, 0.193, 0.117). Of 6 M words, where 16,384 are 0.4 % of an epoch, CBOW 0.381, 0.201,
 # 0.113 (0.396, 0.212, 0.125): docs/benchmarks.md, "On a GPU".
 MAX_IN_FLIGHT_FUSED = 16_384
-MAX_FUSED_SHARE = 0.0013  # of an epoch in flight beyond MAX_IN_FLIGHT: the share that 16,384 have of those 17 M words
+MAX_FUSED_SHARE = 0.0013  # of an epoch in flight: the share that 16,384 have of those 17 M words
+# Fewer in a small corpus, from snapshots. Penn Treebank (0.9 M words), 10 epochs, mean of 4 seeds, WordSim-353,
+# SimLex-999 and analogies: CBOW 0.205, 0.120, 0.039 at 4,096, 0.221, 0.123, 0.041 at 2,048, 0.230, 0.129, 0.045 at
+# 1,024, 0.228, 0.128, 0.045 at 512 (gensim 0.232, 0.130, 0.045), skip-gram 0.258, 0.145, 0.037 at 4,096, 0.276, 0.164,
+# 0.037 at 512 (0.262, 0.163, 0.038).
+MIN_IN_FLIGHT_FUSED = 1024
 # Skip-gram's steps grow up to MAX_IN_FLIGHT, at the share of an epoch that 4,096 have of those 17 M words. Steps from
 # snapshots, SimLex, mean of 3 to 5 seeds: 6 M words 0.232 at 4,096, 0.236 to 0.240 from 2,048 down to 512 (gensim
 # 0.243), 2 M words 0.162 at 2,048, 0.164 at 1,024, 0.171 at 512: docs/benchmarks.md, "What a CPU can tell about the
@@ -108,11 +113,11 @@ def make_plan(
     effective = epoch_tokens * min(1.0, total / max(float(counts.sum()), 1e-9))
     most, hot, overlap = MAX_IN_FLIGHT, float(MAX_HOT_OCCURRENCES), 1
     if fused:
-        wanted = min(max(effective * MAX_FUSED_SHARE, MAX_IN_FLIGHT), MAX_IN_FLIGHT_FUSED)
+        wanted = min(max(effective * MAX_FUSED_SHARE, MIN_IN_FLIGHT_FUSED), MAX_IN_FLIGHT_FUSED)
         if objective.skip_gram:
             most = int(min(max(effective * FUSED_STEP_SHARE, MIN_STEP_FUSED), MAX_IN_FLIGHT))
         else:
-            most, hot = int(wanted), hot * wanted / MAX_IN_FLIGHT
+            most, hot = int(wanted), hot * max(1.0, wanted / MAX_IN_FLIGHT)
     elif objective.hierarchical:
         most = MAX_IN_FLIGHT_TREE if objective.skip_gram else MAX_IN_FLIGHT_TREE_CBOW
         most = MAX_IN_FLIGHT_TREE_DEVICE if on_device else most
@@ -122,7 +127,7 @@ def make_plan(
         step_tokens = MAX_STEP_TOKENS if objective.skip_gram else MAX_STEP_TOKENS_CBOW
     limit = min(hot / max(hottest, 1e-9), effective * MAX_CORPUS_SHARE)
     if fused and objective.skip_gram:  # a hot word, or a small corpus, keeps other steps from beside a step, too
-        overlap = max(1, int((wanted if limit >= MAX_IN_FLIGHT else limit) / most))
+        overlap = max(1, int((wanted if limit >= MAX_IN_FLIGHT else min(wanted, limit)) / most))
     step_tiles = int(min(max(min(most, limit) / (tile * threads), 1), step_tokens / tile))
     tokens = step_tiles * tile * threads
 
