@@ -11,7 +11,8 @@ whole ones, from the same first vectors and on the same draws. `python -m compat
     python -m compat.precision --corpus enwiki.txt --modes cbow-ns --precisions float32 --in-flight 16384
 
 trains more or fewer tokens from one snapshot. Programs on a GPU read what others have added meanwhile: the snapshot is
-the worst that so many tokens in flight can do there.
+the worst that so many tokens in flight can do there. `--snapshot 128` takes a new one after so many tokens, with the
+plan's row caps: the best that there can be.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,27 @@ class CutEngine(TorchEngine):
 
 @dataclass(frozen=True)
 class LikeTriton(Choice):
-    """Torch operations where the plan is the one for fused kernels."""
+    """Torch operations where the plan is the one for fused kernels.
+
+    Attributes
+    ----------
+    precision : str
+        "float32" or "tf32".
+    snapshot : int or None
+        Tokens trained from one snapshot of the weights, fewer than a step of the plan; None for a step.
+    """
 
     precision: str = "float32"
+    snapshot: int | None = None
 
     def build(self, job: Job, threads: int = 1) -> Engine:
-        """The engine; Huffman paths in blocks, as on a device."""
+        """The engine; Huffman paths in blocks, as on a device. Inputs are ahead by what a snapshot's centers ask."""
+        plan = job.plan
+        if plan.inputs_ahead == "tile":
+            plan = replace(plan, inputs_ahead="step")
+        if self.snapshot is not None:
+            plan = replace(plan, step_tiles=max(1, min(plan.step_tiles, self.snapshot // plan.tile)))
+        job = replace(job, plan=plan)
         return (CutEngine if self.precision == "tf32" else TorchEngine)(job, self.device, bags=False)
 
 
@@ -83,16 +99,18 @@ class PlannedWord2Vec(IdWord2Vec):
 
     Attributes
     ----------
-    precision : str
-        "float32" or "tf32".
+    precision, snapshot
+        Of LikeTriton.
     """
 
     precision = "float32"
+    snapshot: int | None = None
 
     @property
     def running_on(self) -> Choice:
         """The CPU, with the kernels' plan."""
-        return LikeTriton(torch.device("cpu"), "triton", "the kernels' plan in torch operations", False, self.precision)
+        said = "the kernels' plan in torch operations"
+        return LikeTriton(torch.device("cpu"), "triton", said, False, self.precision, self.snapshot)
 
     def _begin_epoch(self, cur_epoch: int, corpus: Any, known: float, callbacks: Any) -> Any:
         run, position = super()._begin_epoch(cur_epoch, corpus, known, callbacks)
@@ -100,10 +118,12 @@ class PlannedWord2Vec(IdWord2Vec):
         return run, position
 
 
-def train(text: Text, mode: str, seed: int, precision: str, **settings: Any) -> PlannedWord2Vec:
+def train(
+    text: Text, mode: str, seed: int, precision: str, *, snapshot: int | None = None, **settings: Any
+) -> PlannedWord2Vec:
     """One model."""
     model = PlannedWord2Vec(**MODES[mode], seed=seed, workers=1, device="cpu", **settings)
-    model.precision = precision
+    model.precision, model.snapshot = precision, snapshot
     model.build_vocab_from_freq(text.scanned.counts(), corpus_count=len(text.sentences))
     ids = IdSentences.of(text.scanned.keep(model.wv.key_to_index))
     model.train(ids, total_examples=len(ids), epochs=model.epochs)
@@ -140,6 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--modes", type=modes, default=list(MODES), help=f"comma-separated, of {', '.join(MODES)} (default: all)")
     add("--precisions", type=precisions, default=list(PRECISIONS), help="float32, tf32, or both with a comma (default)")
     add("--in-flight", type=count, help="tokens of a step, in place of the plan's own")
+    add("--snapshot", type=count, help="tokens trained from one snapshot (default: those of a step)")
     add("--seeds", type=count, default=3, help="runs of each, with seeds 1..n (default 3)")
     add("--epochs", type=count, default=5)
     add("--vector-size", type=count, default=100)
@@ -149,11 +170,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     for mode, seed, precision in itertools.product(args.modes, range(1, args.seeds + 1), args.precisions):
         began = time.perf_counter()
         with applied(Variation(in_flight=args.in_flight), "torch"):
-            model = train(text, mode, seed, precision, vector_size=args.vector_size, epochs=args.epochs)
+            model = train(
+                text, mode, seed, precision,
+                snapshot=args.snapshot, vector_size=args.vector_size, epochs=args.epochs,
+            )  # fmt: skip
         plan = model.plan
+        step_tokens = plan.step_tiles * plan.tile
         rows.append({
             "mode": mode, "precision": precision, "seed": seed, "corpus": text.name, "words": len(text.scanned.ids),
-            "vector_size": args.vector_size, "epochs": args.epochs, "step_tokens": plan.step_tiles * plan.tile,
+            "vector_size": args.vector_size, "epochs": args.epochs, "step_tokens": step_tokens,
+            "snapshot_tokens": min(args.snapshot or step_tokens, step_tokens),
             "seconds": time.perf_counter() - began, **quality(model.wv), **facts,
         })  # fmt: skip
         shown = {k: v for k, v in rows[-1].items() if k not in facts}

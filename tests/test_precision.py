@@ -58,6 +58,13 @@ def test_both_precisions_train_the_same_steps_and_differ_a_little(text, mode):
     assert 0 < apart < moved / 10  # factors are off by 0.1 % at most, but training multiplies what is off
 
 
+def test_snapshots_are_smaller_than_steps_on_request(text):
+    trained = [train(text, "sg-hs", 1, "float32", snapshot=n, vector_size=16, epochs=1) for n in (None, 10**6, 32)]
+    assert len({model.plan.step_tiles for model in trained}) == 1  # row caps are those of the plan
+    steps, more, snapshots = (model.wv.vectors for model in trained)
+    assert np.array_equal(steps, more) and not np.allclose(steps, snapshots)
+
+
 def test_table_gives_the_mean_difference_of_a_seed_and_its_error():
     scores = {("float32", 1): 0.5, ("float32", 2): 0.6, ("tf32", 1): 0.51, ("tf32", 2): 0.63}
     rows = [

@@ -85,6 +85,17 @@ def test_fused_kernels_have_more_in_flight_where_the_corpus_is_large(skip_gram, 
     assert overlap == 1 and in_step <= MAX_HOT_OCCURRENCES * 10 * (1 if skip_gram else most) < MAX_IN_FLIGHT
 
 
+@pytest.mark.parametrize("negative", [0, 5])
+def test_contexts_are_ahead_by_what_their_step_asks_or_the_tile_of_a_fused_kernel(negative):
+    def ahead(skip_gram, hierarchical, **more):
+        return plan(EVEN, Objective(skip_gram, negative, hierarchical, 5), **more).inputs_ahead
+
+    paths = [ahead(True, True, **more) for more in ({}, {"on_device": True}, {"on_device": True, "fused": True})]
+    assert paths == ["step", "step", "tile"]
+    assert ahead(False, True, fused=True, on_device=True) == "none"
+    assert not negative or ahead(True, False) == "none"
+
+
 def test_expected_pairs_grow_with_frequency_and_never_fall_below_one_occurrence():
     made = plan([100_000] + [1] * 1000, epoch_tokens=1e8)
     tokens = in_flight(made, 2)

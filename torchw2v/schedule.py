@@ -8,6 +8,7 @@ keep it stable: few enough tokens in flight for this corpus, and a cap on the ro
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -147,8 +148,9 @@ def make_plan(
         output_pairs = summed(words + noise, pairs_of_output)
     if tables.paths is not None:
         node_pairs = summed(node_probabilities(tables.paths, words), pairs_of_output / NODE_PULL)
-    # Programs on an accelerator read the inputs as others leave them: that far they need no estimate.
-    inputs_ahead = objective.hierarchical and objective.skip_gram and not on_device
+    inputs_ahead: Literal["none", "step", "tile"] = "none"
+    if objective.hierarchical and objective.skip_gram:  # fused kernels read inputs as programs of other tiles left them
+        inputs_ahead = "tile" if fused else "step"
     # Of a bag's m contexts, each pulled by 1/m of its error, each token in flight has one whole pair.
     input_pairs = summed(words, 1.0 if objective.counts_shares else contexts)
     return Plan(tile, step_tiles, group, shared, spread, inputs_ahead, input_pairs, output_pairs, node_pairs, overlap)

@@ -34,13 +34,13 @@ CONSTANTS = {
     "T": 16, "SB": 32, "G": 32, "N": 32, "NB": 32, "UB": 32, "M": 32, "TOP": 32,
     "MAX_PULL": MAX_STALE_PULL, "NODE_PULL": NODE_PULL, "SHRINK": True, "LOCK": True, "MEAN": True, "LOSS": False,
     "SHARED": False, "PARTS": 1, "ADAGRAD": False, "WIDTH": 100, "WALKED": False,
-    "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True,
+    "KEEPS_ALL": False, "BLOCK": 1024, "BITS": 3, "NEGATIVE": True, "TREE": True, "SKIP_GRAM": True, "AHEAD": True,
 }  # fmt: skip
 TRAINING = {  # by name: kernel, constants
     "skip_gram_negative": (triton_kernels.skip_gram_negative, {}),
     "cbow_negative": (triton_kernels.cbow_negative, {}),
     "skip_gram_hierarchical": (triton_kernels.hierarchical, {}),
-    "cbow_hierarchical": (triton_kernels.hierarchical, {"SKIP_GRAM": False}),
+    "cbow_hierarchical": (triton_kernels.hierarchical, {"SKIP_GRAM": False, "AHEAD": False}),
 }
 OBJECTIVES = {
     name: Objective("cbow" not in name, 0 if "hierarchical" in name else 5, "hierarchical" in name, window=5)

@@ -50,11 +50,11 @@ PATHS = HuffmanPaths(
 )
 
 
-def reported(engine, row, skip_gram, on_device=False):
+def reported(engine, row, skip_gram, fused=False):
     """Mean loss of a step over what the mask leaves."""
     objective = Objective(skip_gram, negative=0, hierarchical=True, window=1)
     tables = Tables(keep_all(5), None, PATHS)
-    plan = make_plan(objective, tables, np.full(5, 100), threads=1, epoch_tokens=1e5, on_device=on_device)
+    plan = make_plan(objective, tables, np.full(5, 100), threads=1, epoch_tokens=1e5, on_device=fused, fused=fused)
     nodes = torch.tensor([*SCORES, 0.0]).unsqueeze(1)
     weights = Weights(torch.tensor([[1.0], [0.0], [0.0], [0.0], [0.0]]), None, nodes)
     chunk = Chunk(np.array([0, 1 + row], np.int32), np.array([0, 2]), 0, 2, 0)
@@ -83,4 +83,4 @@ def test_interpreted_kernels_report_the_textbooks_loss(row, skip_gram):
     def engine(job):
         return TritonEngine(job, "cpu", precision="ieee")
 
-    assert round(reported(engine, row, skip_gram, on_device=True), 4) == BOOK[row]
+    assert round(reported(engine, row, skip_gram, fused=True), 4) == BOOK[row]

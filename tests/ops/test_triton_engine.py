@@ -12,6 +12,7 @@ from torchw2v.errors import TrainingDivergedError
 from torchw2v.ops import triton_chunks
 from torchw2v.ops.contract import Chunk, Step, Weights
 from torchw2v.ops.draws import draw_key
+from torchw2v.ops.torch_engine import TorchEngine
 from torchw2v.ops.triton_engine import TritonEngine
 
 from .engine_cases import CBOW, MODES, TOKENS, assert_engine_agrees, case, matrices, squares
@@ -70,7 +71,18 @@ def assert_triton_agrees(case_, **options):
 
 def case32(skip_gram, outputs, mean, *, window=5, shrink=True, size=20, **options):
     job, *rest = case(skip_gram, outputs, window, shrink, mean, size, dtype=torch.float32, **options)
-    return replace(job, plan=replace(job.plan, inputs_ahead=False)), *rest  # as make_plan(on_device=True)
+    if job.plan.inputs_ahead == "step":  # as make_plan(fused=True)
+        job = replace(job, plan=replace(job.plan, inputs_ahead="tile"))
+    return job, *rest
+
+
+def test_engines_refuse_the_others_plan():
+    """Contexts are ahead by what others ask of them in a tile, or in a step."""
+    job = case32(True, "hs", True)[0]
+    with pytest.raises(ValueError, match="fused=False"):
+        TorchEngine(job)
+    with pytest.raises(ValueError, match="fused=True"):
+        TritonEngine(replace(job, plan=replace(job.plan, inputs_ahead="step")), DEVICE)
 
 
 @pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)

@@ -7,7 +7,7 @@ a learning rate and a draw key, and changes the weights in place.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -118,9 +118,9 @@ class Plan:
         Noise words N that the hidden rows of a group share; each counts K / N times.
     spread : bool
         Group j of g has the rows j, j + g, j + 2g, ... of a step; else its rows are neighbors.
-    inputs_ahead : bool
-        Skip-gram's Huffman nodes meet each context as its other centers have moved it by then, on average
-        (`frames.ahead_of`).
+    inputs_ahead : "none", "step" or "tile"
+        Skip-gram's Huffman nodes meet each context as its other centers in the step, or in the tile, have moved it by
+        then, on average (`frames.ahead_of`).
     input_pairs, output_pairs, node_pairs : float32 array [V] (node_pairs: one per inner node), or None
         Pairs expected to be summed into a row while it is stale. A row's update is scaled by
         min(1, MAX_STALE_PULL / (alpha * pairs)), pairs being these or, if more, those that the step at hand holds.
@@ -133,7 +133,7 @@ class Plan:
     group: int
     shared_negatives: int
     spread: bool
-    inputs_ahead: bool
+    inputs_ahead: Literal["none", "step", "tile"]
     input_pairs: np.ndarray
     output_pairs: np.ndarray | None
     node_pairs: np.ndarray | None

@@ -263,8 +263,7 @@ class ReferenceEngine:
         for examples, held in self._steps(chunk, step, tally):
             read = live.snapshot()
             caps = self._caps(held, step.alpha, squares)
-            slots = self._slots_ahead(read, examples, step.alpha, caps, lock) if self.job.plan.inputs_ahead else {}
-            for of_center in examples:
+            for of_center, slots in self._met(read, examples, step.alpha, caps, lock):
                 ahead = self._ahead(read, of_center, step.alpha, caps, slots) if self.job.objective.skip_gram else None
                 for example in of_center:
                     tally.pairs += 1
@@ -276,6 +275,22 @@ class ReferenceEngine:
                     )  # fmt: skip
                     tally.loss += loss if step.compute_loss else 0.0
         return tally
+
+    def _met(
+        self,
+        read: Reading,
+        by_center: list[list[Example]],
+        alpha: float,
+        caps: dict[str, np.ndarray],
+        lock: np.ndarray | None,
+    ) -> Iterator[tuple[list[Example], dict[int, np.ndarray]]]:
+        """Each center's examples, and the slots' input rows as its nodes meet them, where that is not as they are."""
+        plan = self.job.plan
+        together = plan.tile if plan.inputs_ahead == "tile" else len(by_center)
+        for start in range(0, len(by_center), max(1, together)):
+            centers = by_center[start : start + together]
+            slots = {} if plan.inputs_ahead == "none" else self._slots_ahead(read, centers, alpha, caps, lock)
+            yield from ((of_center, slots) for of_center in centers)
 
     @staticmethod
     def _slots_ahead(

@@ -128,6 +128,8 @@ class TorchEngine:
     def __init__(
         self, job: Job, device: torch.device | str = "cpu", *, bags: bool | None = None, ordered: bool = False
     ) -> None:
+        if job.plan.inputs_ahead == "tile":
+            raise ValueError("all tiles of a step read the same snapshot here; make the plan with fused=False")
         self.job = job
         self.device = torch.device(device)
         self.frames = Frames(job, self.device, ordered=ordered)
@@ -198,7 +200,7 @@ class TorchEngine:
         nodes: list[list[Nodes]] = [[] for _ in range(steps)]
         if self._nodes is not None:
             nodes = self._nodes.prepare(frame, window, caps.alpha)
-            if self.job.plan.inputs_ahead:
+            if self.job.plan.inputs_ahead == "step":
                 own = ahead_of(frame.examples, dtype)
                 ahead = (own if adagrad else own.mul_(frame.scale)).unsqueeze(2).unbind()
         sums = rows_as_they_come(frame.line, frame.scale, ordered=self.frames.ordered)

@@ -89,8 +89,8 @@ class TritonEngine:
         self.tuning = tuning_of(precision, job.objective, job.adagrad, capability)
         if job.plan.tile != power_of_two(job.plan.tile) or job.plan.group != power_of_two(job.plan.group):
             raise ValueError(f"tile {job.plan.tile} and group {job.plan.group} must be powers of two, at least 16")
-        if job.plan.inputs_ahead:
-            raise ValueError("the kernels read inputs as others leave them; make the plan with on_device=True")
+        if job.plan.inputs_ahead == "step":
+            raise ValueError("programs read inputs as those of other tiles leave them; make the plan with fused=True")
         self.chunks = Chunks(job, self.device)
         # Read and set to zero by `collect`; losses are those of each program.
         programs = max(1, job.plan.overlap * job.plan.step_tiles)
@@ -296,5 +296,6 @@ class _Launch:
             p_scratch_node=torch.empty(programs * path, dtype=torch.int32, device=self.engine.device),
             p_bags=self._hidden_rows(programs, kept=not objective.skip_gram), path=path,
             **self.constants, UB=ENTRIES, M=len(tables.top), TOP=tables.top_count, NODE_PULL=NODE_PULL,
-            SKIP_GRAM=objective.skip_gram, **self.bags, num_stages=self.tuning.tree_stages,
+            SKIP_GRAM=objective.skip_gram, AHEAD=plan.inputs_ahead == "tile", **self.bags,
+            num_stages=self.tuning.tree_stages,
         )  # fmt: skip

@@ -27,7 +27,18 @@ import triton
 import triton.language as tl
 
 from torchw2v.ops.triton_bags import add_errors, bags, hidden_rows, input_rates, made_rows, scatter_bags, tile_rows
-from torchw2v.ops.triton_rows import add_loss, add_rows, add_squares, ask, measured, part_ahead, rows_of, softplus
+from torchw2v.ops.triton_rows import (
+    add_loss,
+    add_rows,
+    add_squares,
+    ask,
+    kept_pulls,
+    measured,
+    met_rows,
+    part_ahead,
+    rows_of,
+    softplus,
+)
 from torchw2v.ops.triton_sampling import (
     OF_NODES,
     counted,
@@ -281,7 +292,7 @@ def hierarchical(
     UB: tl.constexpr, M: tl.constexpr, TOP: tl.constexpr,
     MAX_PULL: tl.constexpr, NODE_PULL: tl.constexpr, SHRINK: tl.constexpr, LOCK: tl.constexpr, PARTS: tl.constexpr,
     SKIP_GRAM: tl.constexpr, MEAN: tl.constexpr, SHARED: tl.constexpr, LOSS: tl.constexpr, PRECISION: tl.constexpr,
-    WALKED: tl.constexpr,
+    WALKED: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """Hierarchical softmax: item = tile, trains the nodes on the paths of T centers.
 
@@ -292,6 +303,8 @@ def hierarchical(
     The rest of the paths is taken UB entries at a time: entry u, a node of center o(u), meets the hidden rows r of that
     center: g = Q (label - sigmoid(z . h)). Pulls go through a scratch block of `path` entries, the top's first, so that
     hidden rows are added to once a tile and not once a block of entries. p_bags: CBOW's scratch of a program, H and dH.
+
+    AHEAD: nodes meet a slot's row as the slot's centers in this tile have moved it by then, on average (met_rows).
     """
     R: tl.constexpr = SB if SKIP_GRAM else T
     o_hidden, o_block, o_entry = tl.arange(0, R), tl.arange(0, BD), tl.arange(0, UB)
@@ -379,13 +392,15 @@ def hierarchical(
         tl.debug_barrier()  # the scratch is read in another layout than it was written in
         for d in range(0, D, BD):
             b_h = rows_of(p_made, b_row, d + o_block, m_row, D, STRIDE)
+            b_h = met_rows(
+                b_h, b_a, b_scale, p_nodes, p_mine, p_my_nodes, d + o_block, M + entries,
+                D, STRIDE, UB, R, PRECISION, AHEAD,
+            )  # fmt: skip
             b_dh = tl.zeros((R, BD), dtype=tl.float32)
             for u in range(0, M + entries, UB):
-                m_entry = u + o_entry < M + entries
-                b_node = tl.load(p_my_nodes + u + o_entry, mask=m_entry, other=0)
+                b_g, b_node, m_entry = kept_pulls(p_mine, p_my_nodes, u, M + entries, UB, R)
                 b_node_scale = tl.load(p_scales + 2 * (u + o_entry), mask=m_entry, other=0.0)
                 b_ahead = tl.load(p_scales + 2 * (u + o_entry) + 1, mask=m_entry, other=0.0)
-                b_g = tl.load(p_mine + (u + o_entry)[:, None] * R + o_hidden[None, :], mask=m_entry[:, None], other=0.0)
                 b_z = rows_of(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
                 b_dz = tl.dot(b_g, b_h, input_precision=PRECISION) * b_node_scale[:, None]
                 b_dh = tl.dot(tl.trans(b_g), b_z + b_ahead[:, None] * b_dz, b_dh, input_precision=PRECISION)

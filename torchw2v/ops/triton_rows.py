@@ -36,6 +36,15 @@ def keep_rows(p_rows, o_d, b_values, T: tl.constexpr, D: tl.constexpr, STRIDE: t
 
 
 @triton.jit
+def kept_pulls(p_pulls, p_nodes, first, entries, UB: tl.constexpr, R: tl.constexpr):
+    """UB of the program's own entries from `first` on: pulls [UB, R], nodes, and which there are."""
+    o_entry = first + tl.arange(0, UB)
+    m_entry = o_entry < entries
+    b_pull = tl.load(p_pulls + o_entry[:, None] * R + tl.arange(0, R)[None, :], mask=m_entry[:, None], other=0.0)
+    return b_pull, tl.load(p_nodes + o_entry, mask=m_entry, other=0), m_entry
+
+
+@triton.jit
 def measured(b_square, b_rows, WIDTH: tl.constexpr, ADAGRAD: tl.constexpr):
     """Mean squares of rows of WIDTH dimensions, a block of them added; only AdaGrad asks for them."""
     if ADAGRAD:
@@ -76,3 +85,23 @@ def add_loss(p_loss, loss):
 def part_ahead(b_m):
     """(m - 1) / 2m of m contexts (frames.ahead_of)."""
     return tl.maximum(b_m - 1.0, 0.0) / (2.0 * tl.maximum(b_m, 1.0))
+
+
+@triton.jit
+def met_rows(
+    b_h, b_a, b_scale, p_nodes, p_pulls, p_my_nodes, o_d, entries,
+    D: tl.constexpr, STRIDE: tl.constexpr, UB: tl.constexpr, R: tl.constexpr, PRECISION: tl.constexpr,
+    AHEAD: tl.constexpr,
+):  # fmt: skip
+    """The rows of a tile's slots as its nodes meet them, [R, BD] at dimensions o_d: H + (m - 1) / 2m scale G' Z.
+
+    A slot's m centers in the tile pull it one after another in gensim; all of their entries' pulls G are the program's.
+    """
+    if AHEAD:
+        b_dh = tl.zeros_like(b_h)
+        for u in range(0, entries, UB):
+            b_g, b_node, m_entry = kept_pulls(p_pulls, p_my_nodes, u, entries, UB, R)
+            b_z = rows_of(p_nodes, b_node, o_d, m_entry, D, STRIDE)
+            b_dh = tl.dot(tl.trans(b_g), b_z, b_dh, input_precision=PRECISION)
+        b_h += (part_ahead(tl.sum(b_a, 0)) * b_scale)[:, None] * b_dh
+    return b_h
