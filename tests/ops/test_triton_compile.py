@@ -17,7 +17,7 @@ MAX_REGISTERS = 255  # what a thread can have; of such programs a multiprocessor
 MAX_SPILLS = {80: 8, 90: 0}  # instructions that move registers to memory and back, in kernels of thousands
 # On sm_90 programs have fewer warps: an H200 was faster so (docs/benchmarks.md, "On a GPU"), and some spill with
 # triton 3.9: in 300 dimensions, in 128, and in 128 with walked bags, which were not timed. The other kernels do not.
-FEW_WARPS_SPILLS = {"skip_gram_negative": 16, "skip_gram_hierarchical": 18, "cbow_hierarchical": 10}
+FEW_WARPS_SPILLS = {"skip_gram_negative": 16, "skip_gram_hierarchical": 12, "cbow_hierarchical": 10}
 OWN_SCRATCH = 2  # wide reads of what the program itself wrote: pulls of Huffman nodes
 MAX_SHARED_MEMORY = 99 * 1024  # of a program on compute capability 8.6 and 8.9, the least of those served
 

@@ -36,6 +36,7 @@ from torchw2v.ops.triton_rows import (
     measured,
     met_rows,
     part_ahead,
+    rest_of_nodes,
     rows_of,
     softplus,
 )
@@ -392,18 +393,17 @@ def hierarchical(
         tl.debug_barrier()  # the scratch is read in another layout than it was written in
         for d in range(0, D, BD):
             b_h = rows_of(p_made, b_row, d + o_block, m_row, D, STRIDE)
-            b_h = met_rows(
+            b_h, b_dh = met_rows(
                 b_h, b_a, b_scale, p_nodes, p_mine, p_my_nodes, d + o_block, M + entries,
                 D, STRIDE, UB, R, PRECISION, AHEAD,
             )  # fmt: skip
-            b_dh = tl.zeros((R, BD), dtype=tl.float32)
             for u in range(0, M + entries, UB):
                 b_g, b_node, m_entry = kept_pulls(p_mine, p_my_nodes, u, M + entries, UB, R)
                 b_node_scale = tl.load(p_scales + 2 * (u + o_entry), mask=m_entry, other=0.0)
                 b_ahead = tl.load(p_scales + 2 * (u + o_entry) + 1, mask=m_entry, other=0.0)
-                b_z = rows_of(p_nodes, b_node, d + o_block, m_entry, D, STRIDE)
                 b_dz = tl.dot(b_g, b_h, input_precision=PRECISION) * b_node_scale[:, None]
-                b_dh = tl.dot(tl.trans(b_g), b_z + b_ahead[:, None] * b_dz, b_dh, input_precision=PRECISION)
+                b_z = rest_of_nodes(b_dz, b_ahead, p_nodes, b_node, m_entry, d + o_block, D, STRIDE, AHEAD)
+                b_dh = tl.dot(tl.trans(b_g), b_z, b_dh, input_precision=PRECISION)
                 add_rows(p_nodes_to, b_node, d + o_block, b_dz, b_node_scale > 0, D, STRIDE)
             add_errors(
                 p_inputs_to, p_error, b_word, d + o_block, b_dh, b_spread, b_scale, m_slot,

@@ -93,15 +93,27 @@ def met_rows(
     D: tl.constexpr, STRIDE: tl.constexpr, UB: tl.constexpr, R: tl.constexpr, PRECISION: tl.constexpr,
     AHEAD: tl.constexpr,
 ):  # fmt: skip
-    """The rows of a tile's slots as its nodes meet them, [R, BD] at dimensions o_d: H + (m - 1) / 2m scale G' Z.
+    """The rows of a tile's slots as its nodes meet them, H + (m - 1) / 2m scale dH, and dH = G' Z; [R, BD] each.
 
     A slot's m centers in the tile pull it one after another in gensim; all of their entries' pulls G are the program's.
+    Without AHEAD H as it is, and zeros.
     """
+    b_dh = tl.zeros_like(b_h)
     if AHEAD:
-        b_dh = tl.zeros_like(b_h)
         for u in range(0, entries, UB):
             b_g, b_node, m_entry = kept_pulls(p_pulls, p_my_nodes, u, entries, UB, R)
             b_z = rows_of(p_nodes, b_node, o_d, m_entry, D, STRIDE)
             b_dh = tl.dot(tl.trans(b_g), b_z, b_dh, input_precision=PRECISION)
         b_h += (part_ahead(tl.sum(b_a, 0)) * b_scale)[:, None] * b_dh
-    return b_h
+    return b_h, b_dh
+
+
+@triton.jit
+def rest_of_nodes(
+    b_moves, b_ahead, p_nodes, b_node, m_entry, o_d, D: tl.constexpr, STRIDE: tl.constexpr, AHEAD: tl.constexpr
+):
+    """What nodes have to pull with at dimensions o_d, [UB, BD]: Z + ahead dZ, or what met_rows left of it."""
+    b_z = b_ahead[:, None] * b_moves
+    if not AHEAD:
+        b_z += rows_of(p_nodes, b_node, o_d, m_entry, D, STRIDE)
+    return b_z
