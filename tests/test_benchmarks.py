@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gensim
 import pytest
 from gensim.test.utils import datapath
 
-from compat import fasttext_side
+from compat import fasttext_side, oddtexts
 from compat.bench import MODES, busy_cores, quality, read_corpus, sides_of, table
 from compat.measure import measured
 from compat.optionbench import settings_of
@@ -121,3 +122,20 @@ def test_cost_of_a_word_is_measured_in_growing_corpora(tmp_path):
     assert (int(small["words"]), int(large["words"])) == (30_000, 60_000)
     assert int(small["vocabulary"]) == 3464 and int(large["vocabulary"]) == 4899
     assert float(large["cpu_ns_per_word"]) > 0
+
+
+def test_unusual_corpora_are_counted_as_gensim_counts_them(capsys):
+    oddtexts.main(["--words", "20000"])
+    rows = [line.split(" | ")[:2] for line in capsys.readouterr().out.splitlines()[3:]]
+    assert len(rows) == 20 and {kind for _, kind in rows} == {"text", "lists"}
+
+
+def test_a_corpus_that_is_counted_otherwise_is_named(monkeypatch, capsys):
+    def lacking_a_word(self, *args, **kwargs):
+        total, sentences = gensim.models.Word2Vec.scan_vocab(self, *args, **kwargs)
+        self.raw_vocab.popitem()
+        return total, sentences
+
+    monkeypatch.setattr(oddtexts.TorchWord2Vec, "scan_vocab", lacking_a_word)
+    with pytest.raises(RuntimeError, match="one line, as text"):
+        oddtexts.main(["--words", "100"])
