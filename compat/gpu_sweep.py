@@ -69,7 +69,7 @@ VARIATIONS = (
 )
 
 
-LEAST = ("MIN_STEP_FUSED", "MIN_IN_FLIGHT_FUSED")
+LEAST = ("MIN_STEP_FUSED", "MIN_IN_FLIGHT_FUSED")  # what small corpora have all the same: as many as asked for
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from compat.gpu_arguments import count, file, names
 from compat.gpu_runs import Text
 from compat.gpu_sweep import Variation, applied
 from compat.ids import IdSentences, IdWord2Vec
-from torchw2v.ops.contract import Chunk, Engine, Job, Step, Tally, Weights
+from torchw2v.ops.contract import Chunk, Engine, Job, Plan, Step, Tally, Weights
 from torchw2v.ops.select import Choice
 from torchw2v.ops.torch_engine import TorchEngine
 from torchw2v.schedule import chunk_tokens
@@ -68,6 +68,11 @@ class CutEngine(TorchEngine):
             return super().train_chunk(weights, chunk, step)
 
 
+def snapshot_tiles(plan: Plan, snapshot: int | None) -> int:
+    """Tiles that are trained from one snapshot, where so many tokens are wished for."""
+    return plan.step_tiles if snapshot is None else max(1, min(plan.step_tiles, snapshot // plan.tile))
+
+
 @dataclass(frozen=True)
 class LikeTriton(Choice):
     """Torch operations where the plan is the one for fused kernels.
@@ -77,7 +82,7 @@ class LikeTriton(Choice):
     precision : str
         "float32" or "tf32".
     snapshot : int or None
-        Tokens trained from one snapshot of the weights, fewer than a step of the plan; None for a step.
+        Tokens trained from one snapshot of the weights, whole tiles, a step of the plan at most; None for a step.
     """
 
     precision: str = "float32"
@@ -88,9 +93,7 @@ class LikeTriton(Choice):
         plan = job.plan
         if plan.inputs_ahead == "tile":
             plan = replace(plan, inputs_ahead="step")
-        if self.snapshot is not None:
-            plan = replace(plan, step_tiles=max(1, min(plan.step_tiles, self.snapshot // plan.tile)))
-        job = replace(job, plan=plan)
+        job = replace(job, plan=replace(plan, step_tiles=snapshot_tiles(plan, self.snapshot)))
         return (CutEngine if self.precision == "tf32" else TorchEngine)(job, self.device, bags=False)
 
 
@@ -175,11 +178,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 snapshot=args.snapshot, vector_size=args.vector_size, epochs=args.epochs,
             )  # fmt: skip
         plan = model.plan
-        step_tokens = plan.step_tiles * plan.tile
         rows.append({
             "mode": mode, "precision": precision, "seed": seed, "corpus": text.name, "words": len(text.scanned.ids),
-            "vector_size": args.vector_size, "epochs": args.epochs, "step_tokens": step_tokens,
-            "snapshot_tokens": min(args.snapshot or step_tokens, step_tokens),
+            "vector_size": args.vector_size, "epochs": args.epochs, "step_tokens": plan.step_tiles * plan.tile,
+            "snapshot_tokens": snapshot_tiles(plan, args.snapshot) * plan.tile,
             "seconds": time.perf_counter() - began, **quality(model.wv), **facts,
         })  # fmt: skip
         shown = {k: v for k, v in rows[-1].items() if k not in facts}

@@ -79,10 +79,11 @@ def test_the_command_trains_with_the_steps_asked_for_and_writes_rows(tmp_path, c
     rows = tmp_path / "rows.csv"
     words = ["--corpus", datapath("lee_background.cor"), "--words", "20000", "--modes", "cbow-ns", "--seeds", "1"]
     words += ["--epochs", "1", "--vector-size", "8"]
-    main([*words, "--in-flight", "32", "--csv", str(rows)])
+    main([*words, "--in-flight", "32", "--snapshot", "5", "--csv", str(rows)])
     with rows.open(newline="") as lines:
-        found = [(row["mode"], row["precision"], row["step_tokens"]) for row in csv.DictReader(lines)]
-    assert found == [("cbow-ns", precision, "32") for precision in ("float32", "tf32")]
+        columns = ("mode", "precision", "step_tokens", "snapshot_tokens")
+        found = [tuple(row[name] for name in columns) for row in csv.DictReader(lines)]
+    assert found == [("cbow-ns", precision, "32", "16") for precision in ("float32", "tf32")]  # a tile at least
     assert "| cbow-ns | difference |" in capsys.readouterr().out
 
 

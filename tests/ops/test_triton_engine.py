@@ -85,6 +85,11 @@ def test_engines_refuse_the_others_plan():
         TritonEngine(replace(job, plan=replace(job.plan, inputs_ahead="step")), DEVICE)
 
 
+def test_kernel_equals_reference_where_contexts_are_not_ahead():
+    job, *rest = case32(True, "hs", True)
+    assert_triton_agrees((replace(job, plan=replace(job.plan, inputs_ahead="none")), *rest))
+
+
 @pytest.mark.parametrize(("skip_gram", "outputs", "mean"), MODES)
 def test_kernel_equals_reference(skip_gram, outputs, mean):
     assert_triton_agrees(case32(skip_gram, outputs, mean))
